@@ -1,0 +1,1 @@
+"""The ONNX compiler: import, quantise, map, allocate, schedule, emit."""

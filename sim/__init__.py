@@ -1,0 +1,1 @@
+"""Simulators of the HPU: functional (bit-exact), Verilated RTL, and their traces."""

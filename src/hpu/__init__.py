@@ -1,0 +1,1 @@
+"""The HAI HPU: an open inference accelerator, from ONNX to RTL."""
