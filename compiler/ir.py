@@ -1,0 +1,138 @@
+"""The compiler's graph: quantised tensors in device form and the operations the machine has.
+
+Every tensor is int8 with the logical axes (n, y, x, c). A uint8 ONNX tensor is held with its top bit
+flipped, zero point included, so nothing below the importer knows uint8. Relabellings (Flatten,
+Reshape, Transpose) exist only in :class:`HostTensor` and in the weights' order.
+"""
+
+import dataclasses
+
+import numpy as np
+
+__all__ = ["Add", "Conv", "Graph", "HostTensor", "Op", "Pool", "Quant", "Residual", "Tensor", "Unary"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Quant:
+    """Per-tensor quantisation: real = (q − zero)·scale with int8 q."""
+
+    scale: np.float32
+    zero: int
+
+
+@dataclasses.dataclass(eq=False)
+class Tensor:
+    """An activation. ``name`` is the ONNX value it equals."""
+
+    name: str
+    shape: tuple[int, int, int, int]
+    quant: Quant
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Op:
+    """An operation; ``nodes`` are the names of the ONNX nodes that it stands for, in order."""
+
+    nodes: tuple[str, ...]
+    x: Tensor
+    out: Tensor
+    #: Clip of the int8 result, and a 256-entry table (indexed by the byte of the result) applied after it.
+    low: int = -128
+    high: int = 127
+    table: np.ndarray | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Tensors read."""
+        return (self.x,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Residual:
+    """A fused addition after requantisation: ``own`` is the requantised value's, ``other`` the addend's."""
+
+    tensor: Tensor
+    own: Quant
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Conv(Op):
+    """Convolution or dense layer (a dense layer over (c, h, w) is a convolution with kernel h × w).
+
+    ``weight``: int16 [cout, kh, kw, cin // groups], zero point subtracted, −255 … 255.
+    ``bias``: int32 [cout] as in ONNX (the zero point of x is not folded in).
+    ``scale``: float32 [cout], ``x_scale·w_scale/y_scale`` in onnxruntime's order of operations.
+    With a ``residual``, ``scale`` leads to ``residual.own`` and the sum is in ``out.quant``.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    scale: np.ndarray
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, left, bottom, right
+    dilations: tuple[int, int] = (1, 1)
+    groups: int = 1
+    residual: Residual | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Tensors read."""
+        return (self.x, self.residual.tensor) if self.residual else (self.x,)
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Pool(Op):
+    """Max or average pooling; global average is a kernel of the whole image."""
+
+    kind: str  # "max" or "average"
+    kernel: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilations: tuple[int, int] = (1, 1)
+    count_include_pad: bool = False
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Add(Op):
+    """x + y, element by element, same shape."""
+
+    y: Tensor
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Tensors read."""
+        return (self.x, self.y)
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Unary(Op):
+    """Clip and table only: out = table[clip(x)]. Requantising copies are tables too."""
+
+
+@dataclasses.dataclass(frozen=True)
+class HostTensor:
+    """An input or output as the user sees it.
+
+    The device tensor (n, y, x, c) is ``value.reshape(view).transpose(perm)``. ``dtype`` is float32 (the
+    host quantises or dequantises with ``scale`` and ``zero``, in ``quantised`` type), int8 or uint8.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    view: tuple[int, int, int, int]
+    perm: tuple[int, int, int, int]
+    quantised: str  # int8 or uint8
+    scale: float
+    zero: int  # in the quantised type
+    tensor: str  # name of the device tensor
+
+
+@dataclasses.dataclass
+class Graph:
+    """Operations in topological order, and the interface."""
+
+    ops: list[Op]
+    inputs: list[HostTensor]
+    outputs: list[HostTensor]
+    tensors: dict[str, Tensor]
