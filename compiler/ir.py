@@ -36,10 +36,18 @@ class Op:
     nodes: tuple[str, ...]
     x: Tensor
     out: Tensor
-    #: Clip of the int8 result, and a 256-entry table (indexed by the byte of the result) applied after it.
+    #: Clip of the int8 result, then a table: int8 [256], or [256, c] with one for every channel, indexed by
+    #: the byte of the clipped result.
     low: int = -128
     high: int = 127
     table: np.ndarray | None = None
+    #: Quantisation of the result before the table, where it is not ``out.quant``; see ``result``.
+    inner: Quant | None = None
+
+    @property
+    def result(self) -> Quant:
+        """Quantisation of what the operation gives before its table (``out.quant`` is after it)."""
+        return self.inner or self.out.quant
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -62,7 +70,8 @@ class Conv(Op):
     ``weight``: int16 [cout, kh, kw, cin // groups], zero point subtracted, −255 … 255.
     ``bias``: int32 [cout] as in ONNX (the zero point of x is not folded in).
     ``scale``: float32 [cout], ``x_scale·w_scale/y_scale`` in onnxruntime's order of operations.
-    With a ``residual``, ``scale`` leads to ``residual.own`` and the sum is in ``out.quant``.
+    The zero point added is ``result.zero``. With a ``residual``, ``scale`` leads to ``residual.own`` and
+    the sum is in ``result``.
     """
 
     weight: np.ndarray
@@ -82,7 +91,10 @@ class Conv(Op):
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Pool(Op):
-    """Max or average pooling; global average is a kernel of the whole image."""
+    """Max or average pooling; global average is a kernel of the whole image.
+
+    ``x_scale / (count · result.scale)`` scales an average's sum; a maximum keeps x's quantisation.
+    """
 
     kind: str  # "max" or "average"
     kernel: tuple[int, int]
@@ -94,7 +106,7 @@ class Pool(Op):
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Add(Op):
-    """x + y, element by element, same shape."""
+    """x + y, element by element, same shape; the sum is in ``result``."""
 
     y: Tensor
 
