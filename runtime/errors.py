@@ -1,0 +1,15 @@
+"""Errors that a user can cause; each message is one sentence that names the thing and what to do."""
+
+__all__ = ["HpuError", "InputError", "ProgramError"]
+
+
+class HpuError(Exception):
+    """Base of every error that the user, not the project, can put right."""
+
+
+class ProgramError(HpuError):
+    """A program file that is damaged, of another version, or for another configuration."""
+
+
+class InputError(HpuError):
+    """An input of a wrong name, shape or type, or a file that does not hold one."""

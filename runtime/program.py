@@ -1,0 +1,348 @@
+"""Programs: what the compiler makes and a device runs, and the ``.hpu`` file that holds one.
+
+File: magic, version, header length, header (msgpack), the sections that the header lists (the
+instructions, then the data of every image segment), SHA-256 of everything before it.
+"""
+
+import hashlib
+import os
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from hpu.hw.config import CONFIGS, Config
+from hpu.hw.isa import INSTRUCTION_BYTES
+from hpu.runtime.errors import ProgramError
+from hpu.runtime.files import write_atomically
+
+if TYPE_CHECKING:
+    from hpu.compiler.ir import HostTensor
+
+__all__ = ["FORMAT_VERSION", "MAGIC", "NodeRange", "Port", "Program", "Segment", "load", "save"]
+
+MAGIC = b"HPUPROG\n"
+FORMAT_VERSION = 1
+
+_PREFIX = struct.Struct("<8sII")  # magic, version, header bytes
+_DIGEST_BYTES = 32
+_MAX_HEADER = 64 << 20
+_MAX_FILE = 64 << 30
+_MAX_INSTRUCTIONS = 1 << 31
+_MAX_RANK = 16
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """Bytes that the device puts at ``address`` in DRAM before the program runs."""
+
+    address: int
+    data: bytes
+
+
+class Port(msgspec.Struct, frozen=True, kw_only=True):
+    """A tensor in DRAM as the user sees it (the fields of ``compiler.ir.HostTensor``) and its place.
+
+    The device tensor (n, y, x, c) of shape ``shape4`` is ``value.reshape(view).transpose(perm)``; it
+    starts at ``address`` in the layout of ``runtime.layout``.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    view: tuple[int, int, int, int]
+    perm: tuple[int, int, int, int]
+    quantised: str
+    scale: float
+    zero: int
+    tensor: str
+    address: int
+    shape4: tuple[int, int, int, int]
+
+    @classmethod
+    def of(cls, host: "HostTensor", address: int, shape4: Sequence[int]) -> "Port":
+        """The port of a host tensor that stands at ``address`` with the device shape ``shape4``."""
+        fields = {name: getattr(host, name) for name in _HOST_FIELDS}
+        n, y, x, c = shape4
+        return cls(**fields, address=address, shape4=(n, y, x, c))
+
+
+_HOST_FIELDS = [name for name in Port.__struct_fields__ if name not in ("address", "shape4")]
+
+
+class NodeRange(msgspec.Struct, frozen=True):
+    """Instructions ``first … first + count − 1`` belong to ONNX node ``name``, which has ``macs`` MACs."""
+
+    first: int
+    count: int
+    name: str
+    op_type: str
+    macs: int
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """A compiled network.
+
+    ``image`` holds weights, parameters and tables; the device loads it, and the instructions at
+    ``program_address``. ``dram_bytes`` is the extent of all DRAM that the program uses. ``kept``
+    are the intermediate tensors that a program compiled with ``keep=True`` also leaves in DRAM.
+    """
+
+    config_name: str
+    config_digest: bytes
+    instructions: bytes
+    program_address: int
+    image: tuple[Segment, ...]
+    dram_bytes: int
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    nodes: tuple[NodeRange, ...]
+    kept: tuple[Port, ...] = ()
+
+    @property
+    def instruction_count(self) -> int:
+        """Instructions in the program."""
+        return len(self.instructions) // INSTRUCTION_BYTES
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the network, as its layers define them."""
+        return sum(node.macs for node in self.nodes)
+
+    def check(self, config: Config) -> None:
+        """Refuse a program that ``config`` cannot run.
+
+        Raises
+        ------
+        ProgramError
+            When the program is for another configuration.
+        """
+        if self.config_digest != config.digest():
+            raise ProgramError(
+                f"the program is for configuration {self.config_name!r} "
+                f"({self.config_digest.hex()[:12]}), not for {config.name!r} "
+                f"({config.digest().hex()[:12]}); compile it again for {config.name!r}."
+            )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the program to ``path``, whole or not at all."""
+        save(self, path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str], config: Config | None = None) -> "Program":
+        """As :func:`load`."""
+        return load(path, config)
+
+
+class _Placed(msgspec.Struct, frozen=True):
+    """A segment's place in DRAM and its size; the bytes stand in the file's sections."""
+
+    address: int
+    size: int
+
+
+class _Header(msgspec.Struct, frozen=True, kw_only=True):
+    """The header of a ``.hpu`` file: a program without its bytes."""
+
+    config_name: str
+    config_digest: bytes
+    program_address: int
+    instruction_bytes: int
+    image: tuple[_Placed, ...]
+    dram_bytes: int
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    nodes: tuple[NodeRange, ...]
+    kept: tuple[Port, ...]
+
+
+_SHARED = [name for name in _Header.__struct_fields__ if name in Program.__struct_fields__]
+
+
+def save(program: Program, path: str | os.PathLike[str]) -> None:
+    """Write ``program`` to ``path``, whole or not at all.
+
+    Raises
+    ------
+    HpuError
+        When the file cannot be written.
+    """
+    write_atomically(path, _encode(program))
+
+
+def load(path: str | os.PathLike[str], config: Config | None = None) -> Program:
+    """Read the ``.hpu`` file ``path`` for ``config`` (without one: the configuration that it names).
+
+    Raises
+    ------
+    ProgramError
+        When the file cannot be read, is no program file, is truncated, damaged, of another
+        version, or for another configuration.
+    """
+    name = os.fspath(path)
+    program = _decode(_read(name), name)
+    try:
+        program.check(config or _named(program, name))
+    except ProgramError as error:
+        raise ProgramError(f"{name}: {error}") from None
+    return program
+
+
+def is_program(path: str | os.PathLike[str]) -> bool:
+    """Whether the file starts as a program file does."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
+def _named(program: Program, name: str) -> Config:
+    if program.config_name not in CONFIGS:
+        raise ProgramError(
+            f"{name} is for configuration {program.config_name!r}, which is not one of "
+            f"{', '.join(CONFIGS)}; give the configuration."
+        )
+    return CONFIGS[program.config_name]
+
+
+def _encode(program: Program) -> bytes:
+    fields = {name: getattr(program, name) for name in _SHARED if name != "image"}
+    header = msgspec.msgpack.encode(
+        _Header(
+            **fields,
+            instruction_bytes=len(program.instructions),
+            image=tuple(_Placed(segment.address, len(segment.data)) for segment in program.image),
+        )
+    )
+    parts = [_PREFIX.pack(MAGIC, FORMAT_VERSION, len(header)), header, program.instructions]
+    parts += [segment.data for segment in program.image]
+    body = b"".join(parts)
+    return body + hashlib.sha256(body).digest()
+
+
+def _read(name: str) -> bytes:
+    try:
+        size = Path(name).stat().st_size
+        if size > _MAX_FILE:
+            raise ProgramError(f"{name} is larger than a program file may be ({_MAX_FILE} bytes).")
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise ProgramError(f"{name} cannot be read: {error.strerror}.") from error
+
+
+def _decode(data: bytes, name: str) -> Program:
+    header, start = _header(data, name)
+    sizes = [header.instruction_bytes, *(placed.size for placed in header.image)]
+    _check_size(data, start + sum(sizes) + _DIGEST_BYTES, name)
+    _check_digest(data, name)
+    _check_header(header, name)
+    sections = _cut(data, start, sizes)
+    image = tuple(
+        Segment(placed.address, section)
+        for placed, section in zip(header.image, sections[1:], strict=True)
+    )
+    fields = {key: getattr(header, key) for key in _SHARED if key != "image"}
+    return Program(**fields, instructions=sections[0], image=image)
+
+
+def _header(data: bytes, name: str) -> tuple[_Header, int]:
+    """The header, and where the sections start. Its bytes are not yet known to be undamaged."""
+    if len(data) < _PREFIX.size or not data.startswith(MAGIC):
+        if data and MAGIC.startswith(data[: len(MAGIC)]):
+            raise _truncated(name)
+        raise ProgramError(f"{name} is not an HPU program file; make one with `hpu compile`.")
+    _magic, version, length = _PREFIX.unpack_from(data)
+    if version != FORMAT_VERSION:
+        raise ProgramError(
+            f"{name} has format version {version}, and this release reads version "
+            f"{FORMAT_VERSION}; compile the model again."
+        )
+    if length > _MAX_HEADER:
+        raise _damaged(name, "its header is too long")
+    if _PREFIX.size + length > len(data):
+        raise _truncated(name)
+    end = _PREFIX.size + length
+    try:
+        header = msgspec.msgpack.decode(data[_PREFIX.size : end], type=_Header)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _damaged(name, "its header cannot be read") from error
+    if min(header.instruction_bytes, *(placed.size for placed in header.image), 0) < 0:
+        raise _damaged(name, "a section has a negative size")
+    return header, end
+
+
+def _check_size(data: bytes, expected: int, name: str) -> None:
+    if len(data) < expected:
+        raise _truncated(name)
+    if len(data) > expected:
+        raise _damaged(name, f"it has {len(data) - expected} bytes too many")
+
+
+def _check_digest(data: bytes, name: str) -> None:
+    if hashlib.sha256(data[:-_DIGEST_BYTES]).digest() != data[-_DIGEST_BYTES:]:
+        raise _damaged(name, "its checksum does not agree")
+
+
+def _check_header(header: _Header, name: str) -> None:
+    """Numbers that agree with each other; a correct checksum does not make a program sensible."""
+    count, rest = divmod(header.instruction_bytes, INSTRUCTION_BYTES)
+    _require(not rest, name, f"instructions take {INSTRUCTION_BYTES} bytes each")
+    _require(0 < count < _MAX_INSTRUCTIONS, name, f"it has {count} instructions")
+    _require(0 <= header.dram_bytes <= 1 << 48, name, f"dram_bytes is {header.dram_bytes}")
+    _check_extent(header.program_address, header.instruction_bytes, header, name)
+    for placed in header.image:
+        _check_extent(placed.address, placed.size, header, name)
+    for port in (*header.inputs, *header.outputs, *header.kept):
+        _check_port(port, header, name)
+    for node in header.nodes:
+        inside = 0 <= node.first and 0 <= node.count and node.first + node.count <= count
+        _require(inside, name, f"node {node.name!r} has instructions outside the program")
+
+
+def _check_extent(address: int, size: int, header: _Header, name: str) -> None:
+    inside = 0 <= address and address + size <= header.dram_bytes
+    _require(inside, name, f"bytes at {address:#x} are outside its memory")
+
+
+def _check_port(port: Port, header: _Header, name: str) -> None:
+    _require(0 <= port.address < max(header.dram_bytes, 1), name, f"{port.name!r} has no place")
+    sizes = {_product(port.shape), _product(port.view), _product(port.shape4)}
+    good = len(sizes) == 1 and len(port.shape) <= _MAX_RANK and min(*port.shape4, *port.view) > 0
+    good = good and sorted(port.perm) == [0, 1, 2, 3]
+    good = good and tuple(port.view[axis] for axis in port.perm) == port.shape4
+    _require(good, name, f"{port.name!r} has shapes that do not agree")
+    _require(
+        _product(port.shape) <= header.dram_bytes, name, f"{port.name!r} is larger than its memory"
+    )
+    types = port.dtype in ("float32", "int8", "uint8") and port.quantised in ("int8", "uint8")
+    _require(types, name, f"{port.name!r} has an unknown type")
+
+
+def _product(shape: Sequence[int]) -> int:
+    result = 1
+    for size in shape:
+        result *= size
+    return result
+
+
+def _cut(data: bytes, start: int, sizes: Sequence[int]) -> list[bytes]:
+    sections = []
+    for size in sizes:
+        sections.append(data[start : start + size])
+        start += size
+    return sections
+
+
+def _require(condition: bool, name: str, reason: str) -> None:
+    if not condition:
+        raise _damaged(name, reason)
+
+
+def _truncated(name: str) -> ProgramError:
+    return ProgramError(f"{name} is truncated; compile the model again.")
+
+
+def _damaged(name: str, reason: str) -> ProgramError:
+    return ProgramError(f"{name} is damaged ({reason}); compile the model again.")
