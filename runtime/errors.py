@@ -1,4 +1,4 @@
-"""Errors that a user can cause; each message is one sentence that names the thing and what to do."""
+"""Errors that a user can cause. Each message is one sentence: the thing, and what to do."""
 
 __all__ = ["HpuError", "InputError", "ProgramError"]
 

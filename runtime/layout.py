@@ -1,8 +1,8 @@
 """Host arrays ↔ bytes in DRAM.
 
-A device tensor (n, y, x, c) of int8 stands in DRAM cut into channel blocks of ``min(rows, cols)``. A
-block of ``width`` chunks is an array [n][y][x] of rows at ``pitch(width)`` chunks, contiguous; blocks
-follow each other, each aligned to ``axi_bytes``. Lanes without a channel hold zero.
+A device tensor (n, y, x, c) of int8 stands in DRAM cut into channel blocks of ``min(rows, cols)``.
+A block of ``width`` chunks is an array [n][y][x] of rows at ``pitch(width)`` chunks, contiguous;
+blocks follow each other, each aligned to ``axi_bytes``. Lanes without a channel hold zero.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Channels ``first … first + channels − 1`` of a tensor: ``width`` chunks a row, ``pitch`` bytes apart."""
+    """``channels`` channels from ``first`` on: ``width`` chunks a row, rows ``pitch`` bytes apart."""
 
     first: int
     channels: int
@@ -83,7 +83,7 @@ def pack(values: np.ndarray, config: Config) -> np.ndarray:
 
 
 def unpack(data: np.ndarray, shape4: Sequence[int], config: Config) -> np.ndarray:
-    """The device tensor (int8, (n, y, x, c)) in the DRAM bytes ``data`` (uint8) from its address on."""
+    """The device tensor (int8, (n, y, x, c)) that starts where the DRAM bytes ``data`` (uint8) do."""
     values = np.empty(tuple(shape4), np.int8)
     for block, rows in _rows(np.asarray(data), shape4, config):
         part = rows[:, : block.channels].view(np.int8)
@@ -102,7 +102,7 @@ def _rows(
 
 
 def to_device(value: np.ndarray, port: Port) -> np.ndarray:
-    """The device tensor (int8, (n, y, x, c)) of a user's array of ``port.dtype`` and ``port.shape``."""
+    """The device tensor (int8, (n, y, x, c)) of a user's array of the port's type and shape."""
     if port.dtype == "float32":
         value = quantise(value, port.scale, port.zero, port.quantised)
     return _flip(value).reshape(port.view).transpose(port.perm)

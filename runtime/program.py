@@ -42,10 +42,10 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 class Port(msgspec.Struct, frozen=True, kw_only=True):
-    """A tensor in DRAM as the user sees it (the fields of ``compiler.ir.HostTensor``) and its place.
+    """A tensor as the user sees it (the fields of ``compiler.ir.HostTensor``) and its place in DRAM.
 
-    The device tensor (n, y, x, c) of shape ``shape4`` is ``value.reshape(view).transpose(perm)``; it
-    starts at ``address`` in the layout of ``runtime.layout``.
+    The device tensor (n, y, x, c) of shape ``shape4`` is ``value.reshape(view).transpose(perm)``;
+    it starts at ``address`` in the layout of ``runtime.layout``.
     """
 
     name: str
@@ -72,7 +72,7 @@ _HOST_FIELDS = [name for name in Port.__struct_fields__ if name not in ("address
 
 
 class NodeRange(msgspec.Struct, frozen=True):
-    """Instructions ``first … first + count − 1`` belong to ONNX node ``name``, which has ``macs`` MACs."""
+    """``count`` instructions from ``first`` on belong to the ONNX node ``name`` of ``macs`` MACs."""
 
     first: int
     count: int
@@ -172,7 +172,7 @@ def save(program: Program, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str], config: Config | None = None) -> Program:
-    """Read the ``.hpu`` file ``path`` for ``config`` (without one: the configuration that it names).
+    """Read the ``.hpu`` file ``path`` for ``config`` (without one: the configuration it names).
 
     Raises
     ------
@@ -297,12 +297,12 @@ def _check_header(header: _Header, name: str) -> None:
     for port in (*header.inputs, *header.outputs, *header.kept):
         _check_port(port, header, name)
     for node in header.nodes:
-        inside = 0 <= node.first and 0 <= node.count and node.first + node.count <= count
+        inside = node.first >= 0 and node.count >= 0 and node.first + node.count <= count
         _require(inside, name, f"node {node.name!r} has instructions outside the program")
 
 
 def _check_extent(address: int, size: int, header: _Header, name: str) -> None:
-    inside = 0 <= address and address + size <= header.dram_bytes
+    inside = address >= 0 and address + size <= header.dram_bytes
     _require(inside, name, f"bytes at {address:#x} are outside its memory")
 
 
