@@ -30,7 +30,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """``channels`` channels from ``first`` on: ``width`` chunks a row, rows ``pitch`` bytes apart."""
+    """``channels`` channels from ``first`` on; rows of ``width`` chunks, ``pitch`` bytes apart."""
 
     first: int
     channels: int
@@ -83,7 +83,7 @@ def pack(values: np.ndarray, config: Config) -> np.ndarray:
 
 
 def unpack(data: np.ndarray, shape4: Sequence[int], config: Config) -> np.ndarray:
-    """The device tensor (int8, (n, y, x, c)) that starts where the DRAM bytes ``data`` (uint8) do."""
+    """The device tensor (int8, (n, y, x, c)) that starts with the DRAM bytes ``data`` (uint8)."""
     values = np.empty(tuple(shape4), np.int8)
     for block, rows in _rows(np.asarray(data), shape4, config):
         part = rows[:, : block.channels].view(np.int8)

@@ -42,7 +42,7 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 class Port(msgspec.Struct, frozen=True, kw_only=True):
-    """A tensor as the user sees it (the fields of ``compiler.ir.HostTensor``) and its place in DRAM.
+    """A tensor as the user sees it (the fields of ``compiler.ir.HostTensor``) and its place.
 
     The device tensor (n, y, x, c) of shape ``shape4`` is ``value.reshape(view).transpose(perm)``;
     it starts at ``address`` in the layout of ``runtime.layout``.
@@ -72,7 +72,7 @@ _HOST_FIELDS = [name for name in Port.__struct_fields__ if name not in ("address
 
 
 class NodeRange(msgspec.Struct, frozen=True):
-    """``count`` instructions from ``first`` on belong to the ONNX node ``name`` of ``macs`` MACs."""
+    """``count`` instructions from ``first`` on belong to ONNX node ``name`` of ``macs`` MACs."""
 
     first: int
     count: int
