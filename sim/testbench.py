@@ -35,9 +35,10 @@ def simulate(
 ) -> None:
     """Run every cocotb test of ``test_file`` against ``component``.
 
-    The toplevel is ``top`` with clock ``clk`` and synchronous reset ``rst``; only its ports are visible.
-    ``parameters``, made of what JSON holds, reach the module through :func:`parameters`. ``seed`` (also
-    settable as ``COCOTB_RANDOM_SEED``) seeds Python's ``random`` in it; without one it is drawn anew.
+    The toplevel is ``top`` with clock ``clk`` and synchronous reset ``rst``; only its ports are
+    visible. ``parameters``, made of what JSON holds, reach the module through :func:`parameters`.
+    ``seed`` (also settable as ``COCOTB_RANDOM_SEED``) seeds Python's ``random`` in it; without one
+    it is drawn anew.
 
     Raises
     ------

