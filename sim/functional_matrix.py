@@ -1,0 +1,94 @@
+"""MATMUL of the functional machine: gather per tap, one float32 product, accumulate.
+
+Products of int8 over at most 256 rows are exact in float32. Only the rows and columns that the
+weight tile holds are computed; the rest of the array multiplies zeros.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hpu.hw.csr import FaultCause
+from hpu.sim.access import Tap, count_of, matmul_taps
+from hpu.sim.state import FaultError, Reader, State, Step
+
+__all__ = ["prepare_matmul"]
+
+Values = Mapping[str, int]
+
+
+def prepare_matmul(state: State, values: Values) -> Step:
+    """MATMUL as a step; its tile is taken when it runs."""
+    count = count_of(values)
+    if values["acc"] + count > state.config.acc_depth:
+        raise FaultError(FaultCause.ADDRESS)
+    taps = list(matmul_taps(values))
+    gather = _Gather(state, values, taps)
+    target = slice(values["acc"], values["acc"] + count)
+
+    def run() -> None:
+        if values["new_weights"]:
+            state.tile = state.fifo.popleft()
+        tile = state.tile
+        sums = state.scratch(1, (count, tile.shape[1]))
+        np.matmul(gather.activations(len(tile)), tile, out=sums)
+        if values["accumulate"]:
+            _accumulate(state, target, sums)
+        else:
+            _overwrite(state, target, sums)
+
+    useful = _useful(values, taps)
+    return Step(
+        run,
+        {"MATMUL_COUNT": 1, "MATRIX_USEFUL": useful, "MATRIX_PADDING": count - useful},
+    )
+
+
+def _useful(values: Values, taps: list[Tap]) -> int:
+    """Rows of the loop with a tap inside the image."""
+    inside = np.zeros((values["y_count"], values["x_count"]), bool)
+    for tap in taps:
+        inside[slice(*tap.ys), slice(*tap.xs)] = True
+    return values["n_count"] * int(inside.sum())
+
+
+class _Gather:
+    """The activations of one MATMUL."""
+
+    def __init__(self, state: State, values: Values, taps: list[Tap]):
+        self._state, self._values = state, values
+        self._lanes = values["tap_groups"] * state.config.group
+        self._parts = [(tap, self._reader(tap)) for tap in taps]
+        inside = {tap.index for tap in taps if tap.whole(values)}
+        self._padded = [index for index in range(values["taps"]) if index not in inside]
+
+    def _reader(self, tap: Tap) -> Reader:
+        first = tap.index * self._lanes
+        return Reader(self._state.ub, tap.box, slice(first, first + self._lanes))
+
+    def activations(self, rows: int) -> np.ndarray:
+        """float32 [elements, rows]: what the first ``rows`` rows of the array are fed."""
+        values, lanes = self._values, self._lanes
+        shape = (values["n_count"], values["y_count"], values["x_count"], rows)
+        out = self._state.scratch(0, shape)
+        out[..., values["taps"] * lanes :] = 0
+        for index in self._padded:
+            out[..., index * lanes : (index + 1) * lanes] = values["pad"]
+        for tap, reader in self._parts:
+            part = out[:, slice(*tap.ys), slice(*tap.xs), tap.index * lanes :][..., :lanes]
+            part[...] = reader.read()[..., : part.shape[-1]]
+        return out.reshape(-1, rows)
+
+
+def _overwrite(state: State, target: slice, sums: np.ndarray) -> None:
+    width, before = sums.shape[1], int(state.acc_width[target].max())
+    np.copyto(state.acc[target, :width], sums, casting="unsafe")
+    if before > width:
+        state.acc[target, width:before] = 0
+    state.acc_width[target] = width
+
+
+def _accumulate(state: State, target: slice, sums: np.ndarray) -> None:
+    width = sums.shape[1]
+    state.acc[target, :width] += sums.astype(np.int32)
+    np.maximum(state.acc_width[target], width, out=state.acc_width[target])
