@@ -8,6 +8,7 @@ Reshape, Transpose) exist only in :class:`HostTensor` and in the weights' order.
 import dataclasses
 
 import numpy as np
+import onnx
 
 __all__ = ["Add", "Conv", "Graph", "HostTensor", "Op", "Pool", "Quant", "Residual", "Tensor", "Unary"]
 
@@ -43,6 +44,8 @@ class Op:
     table: np.ndarray | None = None
     #: Quantisation of the result before the table, where it is not ``out.quant``; see ``result``.
     inner: Quant | None = None
+    #: The small ONNX models (int8 [256, 1 or c] to the same) that the table was made with, in order.
+    sources: tuple[onnx.ModelProto, ...] = ()
 
     @property
     def result(self) -> Quant:

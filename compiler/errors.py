@@ -1,0 +1,25 @@
+"""Errors about the user's model. Each message is one sentence: the thing, the reason, what to do."""
+
+from hpu.runtime.errors import HpuError
+
+__all__ = ["ModelError", "UnsupportedError"]
+
+
+class ModelError(HpuError):
+    """A model that is damaged or contradicts itself."""
+
+
+class UnsupportedError(ModelError):
+    """A sound model with an operator, type or shape that the HPU does not run.
+
+    Attributes
+    ----------
+    op_type, node:
+        The ONNX operator and the node's name; empty when the reason concerns the whole model.
+    reason:
+        Why, without the operator's name.
+    """
+
+    def __init__(self, op_type: str, node: str, reason: str) -> None:
+        self.op_type, self.node, self.reason = op_type, node, reason
+        super().__init__(f"{op_type} node {node!r}: {reason}" if op_type else reason)

@@ -1,0 +1,1 @@
+"""ONNX in, :mod:`hpu.compiler.ir` out: one file for each concern."""

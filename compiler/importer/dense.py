@@ -1,0 +1,90 @@
+"""Gemm, MatMul and their quantised forms, as convolutions.
+
+A product over the last dimension is a convolution: with a 1 x 1 kernel when that dimension is the
+channels, with a kernel of the whole image when it is a flattened image, the weights' rows put into
+the order of the device tensor.
+"""
+
+import numpy as np
+
+from hpu.compiler import ir
+from hpu.compiler.importer.build import Builder, whole
+from hpu.compiler.importer.conv import layer
+from hpu.compiler.importer.layout import Digit, Layout, merge
+from hpu.compiler.importer.node import Node
+from hpu.compiler.importer.values import Activation, Pending
+from hpu.compiler.importer.weights import Weights, weights_of
+
+__all__ = ["gemm", "matmul", "product"]
+
+_AXES = {1: (3,), 2: (0, 3), 3: (0, 2, 3), 4: (0, 1, 2, 3)}
+
+
+def matmul(builder: Builder, node: Node) -> Pending:
+    """MatMul of a dequantised activation with quantised constant weights [k, n]."""
+    value = builder.quantised(node, 0)
+    if len(node.given(1).shape) != 2:
+        node.refuse("its weights must be a constant matrix")
+    return product(builder, node, value, weights_of(node, 1, 1), None)
+
+
+def gemm(builder: Builder, node: Node) -> Pending:
+    """Gemm likewise, with a bias; the weights may be transposed."""
+    value = builder.quantised(node, 0)
+    return product(builder, node, value, gemm_weights(node, 1), node.input(2))
+
+
+def gemm_weights(node: Node, k: int) -> Weights:
+    """Weights [k, n] of a Gemm that the HPU can run."""
+    if node.attribute("transA", 0):
+        node.refuse("transA must be 0")
+    for name in ("alpha", "beta"):
+        if node.attribute(name, 1.0) != 1.0:
+            node.refuse(f"{name} must be 1, not {node.attribute(name)}")
+    if not node.attribute("transB", 0):
+        return weights_of(node, k, 1)
+    weights = weights_of(node, k, 0)
+    return Weights(weights.steps.T, weights.scale)
+
+
+def product(
+    builder: Builder, node: Node, value: Activation, weights: Weights, bias: object
+) -> Pending:
+    """``value`` [..., k] times weights [k, n]."""
+    rank = len(value.shape)
+    if rank not in _AXES:
+        node.refuse(f"its input has {rank} dimensions; the HPU takes 1 to 4")
+    if value.shape[-1] != weights.steps.shape[0]:
+        node.refuse(
+            f"its input has {value.shape[-1]} columns and its weights {weights.steps.shape[0]} rows"
+        )
+    builder.bind(node, value, _AXES[rank])
+    x = builder.tensor(value.base)
+    *outer, last = builder.dims(node, value)
+    cout = weights.steps.shape[1]
+    if last == whole(3, x.shape[3]) and all(d.axis != 3 for ds in outer for d in ds):
+        kernel, shape4 = (1, 1), (*x.shape[:3], cout)
+    elif merge(d for ds in outer for d in ds) == whole(0, x.shape[0]):
+        kernel, shape4 = x.shape[1:3], (x.shape[0], 1, 1, cout)
+    else:
+        builder.moved(node)
+    template = ir.Conv(
+        nodes=(node.name,),
+        x=x,
+        out=x,
+        weight=_kernel(weights.steps, last, kernel),
+        bias=np.zeros(cout, np.int32),
+        scale=np.zeros(cout, np.float32),
+    )
+    digits = [*(d for ds in outer for d in ds), Digit(3, 1, cout)]
+    layout = Layout((*value.shape[:-1], cout), merge(digits))
+    return layer(node, template, weights, value, layout, shape4, bias)
+
+
+def _kernel(steps: np.ndarray, digits: tuple[Digit, ...], kernel: tuple[int, int]) -> np.ndarray:
+    """Weights [k, n] as [n, kh, kw, c], the rows walking ``digits``."""
+    n = steps.shape[1]
+    split = steps.reshape(*(digit.size for digit in digits), n)
+    order = sorted(range(len(digits)), key=lambda i: (digits[i].axis, -digits[i].stride))
+    rows = split.transpose(*order, len(digits)).reshape(*kernel, -1, n)
+    return np.ascontiguousarray(rows.transpose(3, 0, 1, 2))

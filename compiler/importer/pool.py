@@ -1,0 +1,93 @@
+"""MaxPool, AveragePool and GlobalAveragePool, and their quantised forms."""
+
+import dataclasses
+
+from hpu.compiler import ir
+from hpu.compiler.importer import unary
+from hpu.compiler.importer.build import Builder
+from hpu.compiler.importer.layout import Layout
+from hpu.compiler.importer.node import Node
+from hpu.compiler.importer.unary import evaluate
+from hpu.compiler.importer.values import Activation, OnnxQuant, Pending
+from hpu.compiler.importer.window import Window, pair, window_of
+
+__all__ = ["average", "average_pool", "global_average_pool", "max_pool"]
+
+
+def max_pool(builder: Builder, node: Node) -> Pending:
+    """MaxPool of a quantised activation."""
+    if len(node.proto.output) > 1 and node.proto.output[1]:
+        node.refuse("the indices of the maxima are not given")
+    value = builder.quantised(node, 0)
+    return _pool(builder, node, value, "max")
+
+
+def average_pool(builder: Builder, node: Node) -> Pending:
+    """AveragePool of a quantised activation."""
+    return average(builder, node, builder.quantised(node, 0))
+
+
+def average(builder: Builder, node: Node, value: Activation) -> Pending:
+    """AveragePool or QLinearAveragePool of ``value``."""
+    return _pool(builder, node, value, "average")
+
+
+def _pool(builder: Builder, node: Node, value: Activation, kind: str) -> Pending:
+    x = builder.image(node, value)
+    window = window_of(node, x.shape[1:3], pair(node, "kernel_shape", (0, 0)))
+    include = bool(node.attribute("count_include_pad", 0)) and any(window.pads)
+    if kind == "average" and include and node.attribute("ceil_mode", 0):
+        node.refuse("count_include_pad together with ceil_mode is not supported")
+    return _pending(builder, node, value, kind, window, include)
+
+
+def global_average_pool(builder: Builder, node: Node, value: Activation | None = None) -> Pending:
+    """GlobalAveragePool or QLinearGlobalAveragePool."""
+    value = value or builder.quantised(node, 0)
+    x = builder.image(node, value)
+    window = Window((x.shape[1], x.shape[2]), (1, 1), (0, 0, 0, 0), (1, 1), (1, 1))
+    return _pending(builder, node, value, "average", window, include=False)
+
+
+def _pending(
+    builder: Builder, node: Node, value: Activation, kind: str, window: Window, include: bool
+) -> Pending:
+    x = builder.tensor(value.base)
+    shape4 = (x.shape[0], *window.out, x.shape[3])
+    quant = value.base.quant
+    assert quant is not None
+    template = ir.Pool(
+        nodes=(node.name,),
+        x=x,
+        out=x,
+        kind=kind,
+        kernel=window.kernel,
+        strides=window.strides,
+        pads=window.pads,
+        dilations=window.dilations,
+        count_include_pad=include,
+    )
+
+    def finish(pending: Pending, name: str, y: OnnxQuant) -> ir.Op:
+        out = ir.Tensor(name, shape4, y.device())
+        op = dataclasses.replace(
+            template,
+            nodes=pending.nodes,
+            out=out,
+            low=y.quantise(pending.low),
+            high=y.quantise(pending.high),
+        )
+        return op if kind == "average" else _requantised(op, quant, y)
+
+    return Pending(finish, shape4, Layout.image(shape4), (node.name,), node.op_type)
+
+
+def _requantised(op: ir.Pool, x: OnnxQuant, y: OnnxQuant) -> ir.Pool:
+    """A maximum whose result has another quantisation than its input: with a table after it."""
+    if x.device() == y.device():
+        return op
+    chain = unary.Chain(op.x, x)
+    model = chain.model(y)
+    table = evaluate(model).clip(op.low, op.high)
+    inner = x.device()
+    return dataclasses.replace(op, low=-128, high=127, table=table, inner=inner, sources=(model,))

@@ -1,0 +1,125 @@
+"""The QOperator form: one node that reads bytes and writes bytes."""
+
+from hpu.compiler.importer import add, conv, dense, pool
+from hpu.compiler.importer.build import Builder
+from hpu.compiler.importer.node import Node
+from hpu.compiler.importer.quantisation import meet, onnx_quant, quant_constant
+from hpu.compiler.importer.values import Activation, OnnxQuant, QuantConstant, Value
+from hpu.compiler.importer.weights import weights_of
+
+__all__ = [
+    "max_pool",
+    "q_gemm",
+    "qlinear_add",
+    "qlinear_average_pool",
+    "qlinear_conv",
+    "qlinear_global_average_pool",
+    "qlinear_matmul",
+]
+
+
+def _read(builder: Builder, node: Node, data: int) -> Activation:
+    """The activation in inputs ``data``, ``data + 1`` (scale) and ``data + 2`` (zero point)."""
+    value = node.given(data)
+    if not isinstance(value, Activation):
+        node.refuse(f"its input {node.proto.input[data]!r} must be an activation")
+    meet(node, value, onnx_quant(node, data + 1, data + 2))
+    return builder.quantised(node, data)
+
+
+def _result(node: Node, scale: int, like: Activation) -> OnnxQuant:
+    """The result's quantisation in inputs ``scale`` and ``scale + 1``."""
+    if node.input(scale) is None:
+        node.refuse("it gives a float result; only quantised results are supported")
+    quant = onnx_quant(node, scale, scale + 1)
+    assert like.base.quant is not None
+    if node.input(scale + 1) is None:
+        return OnnxQuant(quant.scale, 0, like.base.quant.dtype)
+    return quant
+
+
+def _constant(node: Node, k: int, axis: int) -> QuantConstant:
+    return quant_constant(node, k, k + 1, k + 2, axis)
+
+
+def _with(node: Node, inputs: list[Value | None]) -> Node:
+    """The node with other inputs, for an importer of the float operator's place of inputs."""
+    other = Node(node.proto, inputs, 0, node.opset)
+    other.name = node.name
+    return other
+
+
+def qlinear_conv(builder: Builder, node: Node) -> Activation:
+    """QLinearConv."""
+    value = _read(builder, node, 0)
+    weights = weights_of(_with(node, [_constant(node, 3, 0)]), 0, 0)
+    pending = conv.convolve(builder, node, value, weights, node.input(8))
+    return builder.emit(pending, node.output, _result(node, 6, value))
+
+
+def qlinear_matmul(builder: Builder, node: Node) -> Activation:
+    """QLinearMatMul with constant weights."""
+    value = _read(builder, node, 0)
+    if len(node.given(3).shape) != 2:
+        node.refuse("its weights must be a constant matrix")
+    weights = weights_of(_with(node, [_constant(node, 3, 1)]), 0, 1)
+    pending = dense.product(builder, node, value, weights, None)
+    return builder.emit(pending, node.output, _result(node, 6, value))
+
+
+def q_gemm(builder: Builder, node: Node) -> Activation:
+    """QGemm of the domain com.microsoft."""
+    value = _read(builder, node, 0)
+    axis = 0 if node.attribute("transB", 0) else 1
+    weights = dense.gemm_weights(_with(node, [_constant(node, 3, axis)]), 0)
+    pending = dense.product(builder, node, value, weights, node.input(6))
+    return builder.emit(pending, node.output, _result(node, 7, value))
+
+
+def qlinear_add(builder: Builder, node: Node) -> Activation:
+    """QLinearAdd of the domain com.microsoft, of two activations or one and a constant."""
+    quant = _result(node, 6, _first_activation(node))
+    sides: list[Value | None] = []
+    for k in (0, 3):
+        if isinstance(node.given(k), Activation):
+            value = _read(builder, node, k)
+            sides.append(Activation(value.base, value.flat, real=True))
+        else:
+            sides.append(_constant(node, k, 0))
+    proto = type(node.proto)(op_type="Add", input=["a", "b"], output=[node.output])
+    plain = Node(proto, sides, 0, node.opset)
+    plain.op_type, plain.name = node.op_type, node.name
+    return builder.emit(add.add(builder, plain), node.output, quant)
+
+
+def _first_activation(node: Node) -> Activation:
+    for k in (0, 3):
+        value = node.given(k)
+        if isinstance(value, Activation) and value.base.quant is not None:
+            return value
+    node.refuse("none of its inputs is a quantised activation")
+
+
+def qlinear_average_pool(builder: Builder, node: Node) -> Activation:
+    """QLinearAveragePool of the domain com.microsoft."""
+    if node.attribute("channels_last", 0):
+        node.refuse("channels_last must be 0")
+    value = _read(builder, node, 0)
+    return builder.emit(pool.average(builder, node, value), node.output, _result(node, 3, value))
+
+
+def qlinear_global_average_pool(builder: Builder, node: Node) -> Activation:
+    """QLinearGlobalAveragePool of the domain com.microsoft."""
+    if node.attribute("channels_last", 0):
+        node.refuse("channels_last must be 0")
+    value = _read(builder, node, 0)
+    pending = pool.global_average_pool(builder, node, value)
+    return builder.emit(pending, node.output, _result(node, 3, value))
+
+
+def max_pool(builder: Builder, node: Node) -> Value:
+    """MaxPool: on bytes it gives bytes, on real values it waits for QuantizeLinear."""
+    pending = pool.max_pool(builder, node)
+    value = node.given(0)
+    assert isinstance(value, Activation) and value.base.quant is not None
+    return pending if value.real else builder.emit(pending, node.output, value.base.quant)

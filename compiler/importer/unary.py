@@ -1,0 +1,232 @@
+"""Functions of one input: a clip of the byte where that says it all, a 256-entry table otherwise.
+
+The table is what onnxruntime gives for every byte, running the user's own nodes between the
+DequantizeLinear and the QuantizeLinear around them.
+"""
+
+import dataclasses
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from hpu.compiler import ir
+from hpu.compiler.importer.build import Builder, whole
+from hpu.compiler.importer.fold import OPSET, run_model, small_model
+from hpu.compiler.importer.node import Node
+from hpu.compiler.importer.values import (
+    Activation,
+    Constant,
+    OnnxQuant,
+    Pending,
+    QuantConstant,
+)
+
+__all__ = ["clip", "clip_bounds", "function", "start", "with_constant"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+    """Nodes from ``quant`` on, their constants, and the name of the latest result."""
+
+    x: ir.Tensor
+    quant: OnnxQuant
+    nodes: tuple[onnx.NodeProto, ...] = ()
+    constants: tuple[tuple[str, np.ndarray], ...] = ()
+    last: str = "real"
+    opset: int = OPSET
+
+    def then(self, node: Node, side: int, constants: dict[int, np.ndarray]) -> "Chain":
+        """The chain with one more node, which reads it at input ``side`` and constants elsewhere."""
+        proto = onnx.NodeProto()
+        proto.CopyFrom(node.proto)
+        out = f"step{len(self.nodes)}"
+        proto.output[0] = out
+        added = []
+        for k, array in constants.items():
+            proto.input[k] = f"{out}_{k}"
+            added.append((f"{out}_{k}", array))
+        proto.input[side] = self.last
+        return Chain(
+            self.x,
+            self.quant,
+            (*self.nodes, proto),
+            (*self.constants, *added),
+            out,
+            node.opset,
+        )
+
+    def model(self, quant: OnnxQuant) -> onnx.ModelProto:
+        """A model from bytes [n, 1 or channels] in the device's int8 to bytes of ``quant``, likewise.
+
+        A uint8 tensor's top bit is flipped at either end, by its zero point.
+        """
+        before, after = self.quant.device(), quant.device()
+        nodes = [
+            helper.make_node("DequantizeLinear", ["bytes", "x_scale", "x_zero"], ["real"]),
+            *self.nodes,
+            helper.make_node("QuantizeLinear", [self.last, "y_scale", "y_zero"], ["result"]),
+        ]
+        constants = {
+            "x_scale": np.float32(before.scale),
+            "x_zero": np.int8(before.zero),
+            "y_scale": np.float32(after.scale),
+            "y_zero": np.int8(after.zero),
+            **dict(self.constants),
+        }
+        inputs = {"bytes": np.zeros((256, self.channels), np.int8)}
+        return small_model(nodes, inputs, constants, ["result"], max(self.opset, 13))
+
+    @property
+    def channels(self) -> int:
+        """Columns of the table: the channels when a constant differs between them, else 1."""
+        vectors = [array.size for _, array in self.constants if array.ndim == 2]
+        return max(vectors, default=1)
+
+
+def start(builder: Builder, node: Node, value: Activation) -> Pending:
+    """A chain with no function yet: a requantising copy."""
+    chain = Chain(_tensor(builder, node, value), _known(node, value))
+    return _pending(chain, value, (node.name,), node.op_type)
+
+
+def _known(node: Node, value: Activation) -> OnnxQuant:
+    if value.base.quant is None:
+        node.refuse("its input is not quantised; put QuantizeLinear before it")
+    return value.base.quant
+
+
+def _tensor(builder: Builder, node: Node, value: Activation) -> ir.Tensor:
+    _known(node, value)
+    builder.bind_usual(node, value)
+    return builder.tensor(value.base)
+
+
+def function(builder: Builder, node: Node) -> Pending:
+    """One more function of one input, with scalar constants in its other inputs."""
+    value = node.given(0)
+    constants = {
+        k: node.constant(k, f"input {k}").reshape(())
+        for k in range(1, len(node.inputs))
+        if node.input(k) is not None
+    }
+    return _append(builder, node, value, 0, constants)
+
+
+def with_constant(builder: Builder, node: Node, side: int) -> Pending:
+    """Addition, product… with a constant that is one number, or one for every channel."""
+    value = node.given(side)
+    other = node.given(1 - side)
+    if isinstance(value, Constant | QuantConstant):
+        node.refuse("both its inputs are constants")
+    assert isinstance(other, Constant | QuantConstant)
+    array = other.real if isinstance(other, QuantConstant) else other.array
+    if isinstance(value, Activation):
+        _tensor(builder, node, value)
+    return _append(builder, node, value, side, {1 - side: per_channel(builder, node, value, array)})
+
+
+def per_channel(
+    builder: Builder, node: Node, value: Activation | Pending, array: np.ndarray
+) -> np.ndarray:
+    """``array`` as a scalar, or [1, channels] when it differs along the channels of ``value``."""
+    if array.size == 1 and array.ndim <= len(value.shape):
+        return array.reshape(())
+    shape = (1,) * (len(value.shape) - array.ndim) + array.shape
+    if len(shape) != len(value.shape):
+        node.refuse("its constant has more dimensions than the activation")
+    size = value.base.shape4 if isinstance(value, Activation) else value.shape4
+    assert size is not None
+    for k, digits in enumerate(builder.dims(node, value)):
+        if shape[k] != 1 and digits != whole(3, size[3]):
+            node.refuse(
+                "its constant must be one number, or one for every channel, "
+                f"not of shape {list(array.shape)}"
+            )
+    return array.reshape(1, -1)
+
+
+def _append(
+    builder: Builder, node: Node, value: object, side: int, constants: dict[int, np.ndarray]
+) -> Pending:
+    if isinstance(value, Activation):
+        value = start(builder, node, value)
+        value = dataclasses.replace(value, nodes=())
+    if not isinstance(value, Pending):
+        node.refuse("its input is not an activation")
+    if value.step is None:
+        node.refuse(
+            f"its input is the float result of {value.op_type}; "
+            "put QuantizeLinear and DequantizeLinear between them"
+        )
+    return value.step(value, node, side, constants)
+
+
+def _pending(chain: Chain, value: Activation | Pending, nodes: tuple[str, ...], op: str) -> Pending:
+    def finish(pending: Pending, name: str, quant: OnnxQuant) -> ir.Op:
+        return make(chain, pending.nodes, name, quant)
+
+    def step(before: Pending, node: Node, side: int, constants: dict[int, np.ndarray]) -> Pending:
+        longer = chain.then(node, side, constants)
+        return _pending(longer, before, (*before.nodes, node.name), node.op_type)
+
+    return Pending(finish, chain.x.shape, value.layout, nodes, op, step=step)
+
+
+def make(chain: Chain, nodes: tuple[str, ...], name: str, quant: OnnxQuant) -> ir.Unary:
+    """The operation for a whole chain."""
+    model = chain.model(quant)
+    table = evaluate(model)
+    out = ir.Tensor(name, chain.x.shape, quant.device())
+    bounds = clip_bounds(table)
+    if bounds is not None and chain.x.quant == out.quant:
+        return ir.Unary(nodes=nodes, x=chain.x, out=out, low=bounds[0], high=bounds[1])
+    return ir.Unary(
+        nodes=nodes, x=chain.x, out=out, table=table, inner=chain.x.quant, sources=(model,)
+    )
+
+
+def evaluate(model: onnx.ModelProto) -> np.ndarray:
+    """The table of a chain's model: int8 [256] or [256, channels], indexed by the byte."""
+    columns = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    column = np.arange(256, dtype=np.uint8).view(np.int8)
+    feed = np.repeat(column[:, None], columns, axis=1)
+    table = run_model(model, {"bytes": feed})[0]
+    return table[:, 0] if columns == 1 else table
+
+
+def clip_bounds(table: np.ndarray) -> tuple[int, int] | None:
+    """The bounds when ``table`` is nothing but a clip."""
+    if table.ndim != 1:
+        return None
+    low, high = int(table.min()), int(table.max())
+    bytes_ = np.arange(256, dtype=np.uint8).view(np.int8)
+    return (low, high) if np.array_equal(table, np.clip(bytes_, low, high)) else None
+
+
+def clip(builder: Builder, node: Node) -> Pending:
+    """Relu and Clip: bounds of the operator before them, or a table of their own."""
+    value = node.given(0)
+    if not isinstance(value, Pending) or value.step is not None:
+        return function(builder, node)
+    low, high = _bounds(node)
+    return dataclasses.replace(
+        value,
+        low=min(max(value.low, low), high),
+        high=min(max(value.high, low), high),
+        nodes=(*value.nodes, node.name),
+        bias=None,
+    )
+
+
+def _bounds(node: Node) -> tuple[float, float]:
+    if node.op_type == "Relu":
+        return 0.0, np.inf
+    low, high = node.attribute("min", -np.inf), node.attribute("max", np.inf)
+    if node.input(1) is not None:
+        low = float(node.constant(1, "minimum"))
+    if node.input(2) is not None:
+        high = float(node.constant(2, "maximum"))
+    if np.isnan(low) or np.isnan(high):
+        node.refuse("its bounds must be numbers, not NaN")
+    return low, high

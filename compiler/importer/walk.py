@@ -1,0 +1,189 @@
+"""From a checked model to the graph: every node in order, what is known of each value."""
+
+from collections.abc import Callable
+
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from hpu.compiler import ir
+from hpu.compiler.errors import ModelError, UnsupportedError
+from hpu.compiler.importer import add, conv, dense, pool, qlinear, quantisation, relabel, unary
+from hpu.compiler.importer.build import Builder
+from hpu.compiler.importer.fold import fold
+from hpu.compiler.importer.layout import Layout, LayoutError, host_view
+from hpu.compiler.importer.node import Node
+from hpu.compiler.importer.values import (
+    Activation,
+    Base,
+    Constant,
+    OnnxQuant,
+    Pending,
+    QuantConstant,
+    Value,
+)
+
+__all__ = ["OPERATORS", "import_graph"]
+
+Import = Callable[[Builder, Node], Value]
+
+#: Operators that relabel or read shapes: they take constants too.
+ANY_VALUE: dict[str, Import] = {
+    "Identity": relabel.identity,
+    "Dropout": relabel.identity,
+    "Shape": relabel.shape,
+    "Transpose": relabel.transpose,
+    "Reshape": relabel.reshape,
+    "Flatten": relabel.reshape,
+    "Squeeze": relabel.reshape,
+    "Unsqueeze": relabel.reshape,
+    "QuantizeLinear": quantisation.quantize,
+    "DequantizeLinear": quantisation.dequantize,
+}
+
+#: Operators on activations.
+OPERATORS: dict[str, Import] = {
+    "Conv": conv.conv,
+    "Gemm": dense.gemm,
+    "MatMul": dense.matmul,
+    "Add": add.add,
+    "Relu": unary.clip,
+    "Clip": unary.clip,
+    "LeakyRelu": unary.function,
+    "Sigmoid": unary.function,
+    "Tanh": unary.function,
+    "HardSigmoid": unary.function,
+    "HardSwish": unary.function,
+    "MaxPool": qlinear.max_pool,
+    "AveragePool": pool.average_pool,
+    "GlobalAveragePool": pool.global_average_pool,
+    "QLinearConv": qlinear.qlinear_conv,
+    "QLinearMatMul": qlinear.qlinear_matmul,
+    "QGemm": qlinear.q_gemm,
+    "QLinearAdd": qlinear.qlinear_add,
+    "QLinearAveragePool": qlinear.qlinear_average_pool,
+    "QLinearGlobalAveragePool": qlinear.qlinear_global_average_pool,
+}
+
+
+def import_graph(model: onnx.ModelProto) -> ir.Graph:
+    """The graph of a model that :func:`~hpu.compiler.importer.load.load_model` gave.
+
+    Raises
+    ------
+    UnsupportedError
+        At the first node that the HPU does not run, and for outputs that are not quantised.
+    ModelError
+        When the model contradicts itself.
+    """
+    builder = Builder()
+    values: dict[str, Value] = {
+        tensor.name: Constant(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer
+    }
+    inputs = _inputs(model, values)
+    opset = max(e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
+    for rank, proto in enumerate(model.graph.node):
+        node = Node(proto, [_value(values, name) for name in proto.input], rank, opset)
+        values[node.output] = import_node(builder, node)
+    outputs = [_output(builder, values[value.name], value.name) for value in model.graph.output]
+    return ir.Graph(
+        ops=builder.ops,
+        inputs=[_host_input(builder, base, flat) for base, flat in inputs],
+        outputs=outputs,
+        tensors=builder.tensors,
+    )
+
+
+def _value(values: dict[str, Value], name: str) -> Value | None:
+    return values[name] if name else None
+
+
+def import_node(builder: Builder, node: Node) -> Value:
+    """What is known of the first output of ``node``."""
+    if node.op_type in ANY_VALUE:
+        return ANY_VALUE[node.op_type](builder, node)
+    if all(isinstance(v, Constant | QuantConstant) for v in node.inputs if v is not None):
+        return fold(node)
+    if node.op_type not in OPERATORS:
+        node.refuse("the HPU does not run this operator")
+    return OPERATORS[node.op_type](builder, node)
+
+
+def _inputs(model: onnx.ModelProto, values: dict[str, Value]) -> list[tuple[Base, Layout]]:
+    inputs = []
+    for entry in model.graph.input:
+        if entry.name in values:
+            continue  # an initializer listed as an input, as old exporters do
+        tensor = entry.type.tensor_type
+        dtype = _INPUT_TYPES.get(tensor.elem_type)
+        if dtype is None:
+            kind = TensorProto.DataType.Name(tensor.elem_type).lower()
+            raise UnsupportedError(
+                "", "", f"input {entry.name!r} must be float32, int8 or uint8, not {kind}"
+            )
+        base = Base(entry.name, dtype)
+        layout = Layout.flat([dim.dim_value for dim in tensor.shape.dim])
+        values[entry.name] = Activation(base, layout, real=dtype == "float32")
+        inputs.append((base, layout))
+    return inputs
+
+
+_INPUT_TYPES = {TensorProto.FLOAT: "float32", TensorProto.INT8: "int8", TensorProto.UINT8: "uint8"}
+
+
+def _host_input(builder: Builder, base: Base, flat: Layout) -> ir.HostTensor:
+    node = _interface_node("input", base.name)
+    value = Activation(base, flat, real=False)
+    if base.quant is None:
+        node.refuse("no operator reads it quantised; put QuantizeLinear after it")
+    builder.bind_usual(node, value)
+    builder.tensor(base)
+    return _host(node, base.dtype, value)
+
+
+def _output(builder: Builder, value: Value, name: str) -> ir.HostTensor:
+    node = _interface_node("output", name)
+    if isinstance(value, Constant | QuantConstant):
+        node.refuse("it is a constant")
+    if isinstance(value, Pending):
+        node.refuse(f"it is the float result of {value.op_type}; put QuantizeLinear before it")
+    if value.base.quant is None:
+        node.refuse("it is not quantised; put QuantizeLinear and DequantizeLinear before it")
+    if value.base.tensor is None:
+        builder.bind_usual(node, value)
+    dtype = "float32" if value.real else value.base.quant.dtype
+    builder.tensor(value.base)
+    return _host(node, dtype, value)
+
+
+def _interface_node(kind: str, name: str) -> Node:
+    node = Node(helper.make_node(kind, [], [name]), [], 0, 0)
+    node.op_type, node.name = kind, name
+    return node
+
+
+def _host(node: Node, dtype: str, value: Activation) -> ir.HostTensor:
+    quant, shape4 = value.base.quant, value.base.shape4
+    assert quant is not None and shape4 is not None
+    try:
+        view, perm = host_view(value.layout, shape4)
+    except LayoutError:
+        raise ModelError(
+            f"{node.op_type} {node.name!r} is reshaped so that its channels or pixels are cut in "
+            "pieces; remove the Reshape next to it"
+        ) from None
+    return ir.HostTensor(
+        name=node.name,
+        dtype=dtype,
+        shape=value.shape,
+        view=view,
+        perm=perm,
+        quantised=quant.dtype,
+        scale=float(quant.scale),
+        zero=quant.zero,
+        tensor=value.base.name,
+    )
+
+
+def quant_of(value: Activation) -> OnnxQuant | None:
+    """Quantisation of an activation, once known."""
+    return value.base.quant
