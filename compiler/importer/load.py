@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError
 
 from hpu.compiler.errors import ModelError, UnsupportedError
 
-__all__ = ["first_line", "load_model"]
+__all__ = ["first_line", "load_model", "read_model"]
 
 #: Oldest opset whose quantisation operators have today's meaning.
 MIN_OPSET = 10
@@ -29,27 +29,35 @@ def load_model(source: str | Path | onnx.ModelProto, batch: int | None = None) -
     ModelError
         When the file cannot be read, is not a sound ONNX model, or has a dimension that is not known.
     """
-    model = _read(source)
+    model = read_model(source)
     _check(model)
     _bind_batch(model, batch)
     return _infer(model)
 
 
-def _read(source: str | Path | onnx.ModelProto) -> onnx.ModelProto:
+def read_model(source: str | Path | bytes | onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of the model, or the model in a file or in its bytes; not yet checked.
+
+    Raises
+    ------
+    ModelError
+        When the file cannot be read or is no ONNX model.
+    """
     if isinstance(source, onnx.ModelProto):
         copy = onnx.ModelProto()
         copy.CopyFrom(source)
         return copy
+    name = "the model" if isinstance(source, bytes) else source
     try:
-        model = onnx.load(source)
+        model = onnx.load_from_string(source) if isinstance(source, bytes) else onnx.load(source)
     except FileNotFoundError as error:
-        raise ModelError(f"{error.filename or source} does not exist") from None
+        raise ModelError(f"{error.filename or name} does not exist") from None
     except (DecodeError, UnicodeDecodeError):
-        raise ModelError(f"{source} is not an ONNX file, or is damaged or cut short") from None
+        raise ModelError(f"{name} is not an ONNX file, or is damaged or cut short") from None
     except (OSError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"{source} cannot be read: {first_line(error)}") from None
+        raise ModelError(f"{name} cannot be read: {first_line(error)}") from None
     if not model.graph.node and not model.graph.output:
-        raise ModelError(f"{source} is not an ONNX file, or is damaged or cut short")
+        raise ModelError(f"{name} is not an ONNX file, or is damaged or cut short")
     return model
 
 
