@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from hpu.runtime.errors import HpuError
+
 __all__ = [
     "BuildError",
     "cache_folder",
@@ -35,11 +37,12 @@ __all__ = [
 #: Program needed by a build → Debian package that has it.
 _PROGRAMS = {"g++": "g++", "make": "make", "perl": "perl"}
 #: Files of Verilator's own run-time library that every model links.
-_RUNTIME = ("verilated", "verilated_threads", "verilated_vpi")
+_RUNTIME = ("verilated", "verilated_threads", "verilated_dpi", "verilated_vpi")
+_TRACE_RUNTIME = ("verilated_fst_c",)
 _LOG_LINES = 40
 
 
-class BuildError(RuntimeError):
+class BuildError(HpuError):
     """A tool needed to build a simulation is missing or failed: one sentence, or a log."""
 
 
@@ -176,16 +179,18 @@ def write_sources(texts: Mapping[str, str], folder: Path) -> list[Path]:
     return paths
 
 
-def library(flags: Sequence[str]) -> Path:
+def library(flags: Sequence[str], *, trace: bool = False) -> Path:
     """Verilator's run-time library compiled with ``flags`` as one archive, built once."""
-    key = key_of(["runtime", *flags])
-    return cached("runtime", key, lambda folder: _build_library(folder, flags)) / "libruntime.a"
+    names = _RUNTIME + (_TRACE_RUNTIME if trace else ())
+    key = key_of(["runtime", *flags, *names])
+    folder = cached("runtime", key, lambda work: _build_library(work, flags, names))
+    return folder / "libruntime.a"
 
 
-def _build_library(folder: Path, flags: Sequence[str]) -> None:
+def _build_library(folder: Path, flags: Sequence[str], names: Sequence[str]) -> None:
     include = root() / "include"
     paths = [f"-I{include}", f"-I{include / 'vltstd'}"]
-    for name in _RUNTIME:
-        source = include / f"{name}.cpp"
-        run(["g++", *flags, *paths, "-c", source, "-o", f"{name}.o"], cwd=folder)
-    run(["ar", "-rcs", "libruntime.a", *(f"{name}.o" for name in _RUNTIME)], cwd=folder)
+    objects = [f"{Path(name).name}.o" for name in names]
+    for name, output in zip(names, objects, strict=True):
+        run(["g++", *flags, *paths, "-c", include / f"{name}.cpp", "-o", output], cwd=folder)
+    run(["ar", "-rcs", "libruntime.a", *objects], cwd=folder)
