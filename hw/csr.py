@@ -21,7 +21,9 @@ __all__ = [
     "FaultCause",
     "Register",
     "address",
+    "bits",
     "counter_address",
+    "pack",
 ]
 
 MAGIC = 0x48505531  # "HPU1"
@@ -186,3 +188,26 @@ def address(name: str) -> int:
 def counter_address(name: str) -> int:
     """Byte address of the low word of the named counter's snapshot; the high word follows."""
     return _COUNTER_BASE + 8 * [counter.name for counter in COUNTERS].index(name)
+
+
+def bits(name: str, value: int) -> dict[str, int]:
+    """The fields of ``value`` read from the named register."""
+    fields = _BY_NAME[name].bits
+    return {field.name: value >> field.low & ((1 << field.width) - 1) for field in fields}
+
+
+def pack(name: str, **values: int) -> int:
+    """The named register's value with these fields, and zeros in the others.
+
+    Raises
+    ------
+    ValueError
+        When a field does not exist or a value does not fit.
+    """
+    fields = {field.name: field for field in _BY_NAME[name].bits}
+    total = 0
+    for key, value in values.items():
+        if key not in fields or not 0 <= value < 1 << fields[key].width:
+            raise ValueError(f"{name} has no field {key!r} that holds {value!r}")
+        total |= value << fields[key].low
+    return total
