@@ -1,6 +1,6 @@
 """Errors that a user can cause. Each message is one sentence: the thing, and what to do."""
 
-__all__ = ["HpuError", "InputError", "ProgramError"]
+__all__ = ["DeviceError", "HpuError", "InputError", "ProgramError"]
 
 
 class HpuError(Exception):
@@ -13,3 +13,7 @@ class ProgramError(HpuError):
 
 class InputError(HpuError):
     """An input of a wrong name, shape or type, or a file that does not hold one."""
+
+
+class DeviceError(HpuError):
+    """A device that cannot run a program, or stopped while running one."""
