@@ -1,0 +1,173 @@
+"""Places in the unified buffer: first fit over lifetimes; what does not fit stays in DRAM."""
+
+import bisect
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from hpu.compiler.errors import UnsupportedError
+from hpu.compiler.ir import Graph, Op, Tensor
+from hpu.hw.config import Config
+from hpu.runtime.layout import block_widths
+
+__all__ = ["Scratch", "Space", "allocate", "describe", "refusal", "tensor_words"]
+
+
+class Space:
+    """Free words of a memory, first fit."""
+
+    def __init__(self, words: int) -> None:
+        self._free = [(0, words)]
+
+    def take(self, words: int) -> int | None:
+        """The first of ``words`` words in a row, or ``None`` when there is no such run."""
+        for index, (low, high) in enumerate(self._free):
+            if high - low >= words:
+                self._free[index : index + 1] = [(low + words, high)] if high - low > words else []
+                return low
+        return None
+
+    def give(self, base: int, words: int) -> None:
+        """Free words that were taken."""
+        bisect.insort(self._free, (base, base + words))
+        joined = [self._free[0]]
+        for low, high in self._free[1:]:
+            if low == joined[-1][1]:
+                joined[-1] = (joined[-1][0], high)
+            else:
+                joined.append((low, high))
+        self._free = joined
+
+    def take_all(self, sizes: Sequence[int]) -> list[int] | None:
+        """A base for every size, or ``None`` and nothing taken."""
+        bases: list[int] = []
+        for words in sizes:
+            base = self.take(words)
+            if base is None:
+                for taken, size in zip(bases, sizes, strict=False):
+                    self.give(taken, size)
+                return None
+            bases.append(base)
+        return bases
+
+    def fits(self, sizes: Sequence[int]) -> bool:
+        """Whether :meth:`take_all` would find room."""
+        bases = self.take_all(sizes)
+        for base, words in zip(bases or [], sizes, strict=False):
+            self.give(base, words)
+        return bases is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class Scratch:
+    """Working memory of one operation: the plan it follows, and a base for each of its buffers."""
+
+    plan: object
+    bases: tuple[int, ...]
+
+
+#: Given an operation, the tensors that are in DRAM, and the free space: plan and buffer sizes.
+Planner = Callable[[Op, set[str], Space], "tuple[object, list[int]] | None"]
+
+
+def tensor_words(tensor: Tensor, config: Config) -> int:
+    """Unified-buffer words of a whole tensor."""
+    n, y, x, c = tensor.shape
+    return n * y * x * len(block_widths(c, config))
+
+
+def allocate(
+    graph: Graph, config: Config, planner: Planner
+) -> tuple[dict[str, int], list[Scratch]]:
+    """Bases of the tensors that live in the unified buffer, and every operation's scratch.
+
+    Tensors without a base are in DRAM. As long as some operation finds no room, the tensor that
+    is most in its way moves there.
+
+    Raises
+    ------
+    UnsupportedError
+        When an operation does not fit with all its tensors in DRAM.
+    """
+    in_dram: set[str] = set()
+    while True:
+        attempt = _Attempt(graph, config, planner, in_dram)
+        failed = attempt.run()
+        if failed is None:
+            return attempt.bases, attempt.scratch
+        in_dram.add(_victim(graph, failed, attempt, config))
+
+
+def _victim(graph: Graph, failed: int, attempt: "_Attempt", config: Config) -> str:
+    """The live tensor to move to DRAM: a large one, rather one that the operation does not use."""
+    op = graph.ops[failed]
+    used = {tensor.name for tensor in (*op.inputs, op.out)}
+    live = (set(attempt.live) | used) - attempt.in_dram
+    if not live:
+        raise refusal(op, f"it does not fit the unified buffer of {config.ub_depth} words")
+
+    def weight(name: str) -> tuple[int, str]:
+        words = tensor_words(graph.tensors[name], config)
+        return words * (1 if name in used else 2), name
+
+    return max(live, key=weight)
+
+
+class _Attempt:
+    """One walk over the operations with ``in_dram`` given."""
+
+    def __init__(self, graph: Graph, config: Config, planner: Planner, in_dram: set[str]) -> None:
+        self.graph, self.config, self.planner, self.in_dram = graph, config, planner, in_dram
+        self.bases: dict[str, int] = {}
+        self.live: dict[str, int] = {}
+        self.scratch: list[Scratch] = []
+        self._space = Space(config.ub_depth)
+        self._last_use = {
+            tensor.name: index for index, op in enumerate(graph.ops) for tensor in op.inputs
+        }
+
+    def run(self) -> int | None:
+        """Place everything; the index of the operation that finds no room, or ``None``."""
+        for index, op in enumerate(self.graph.ops):
+            if not all(self._place(tensor) for tensor in (*op.inputs, op.out)):
+                return index
+            if not self._plan(op):
+                return index
+            self._release(index)
+        return None
+
+    def _place(self, tensor: Tensor) -> bool:
+        if tensor.name in self.in_dram or tensor.name in self.live:
+            return True
+        base = self._space.take(tensor_words(tensor, self.config))
+        if base is None:
+            return False
+        self.bases[tensor.name] = self.live[tensor.name] = base
+        return True
+
+    def _plan(self, op: Op) -> bool:
+        found = self.planner(op, self.in_dram, self._space)
+        if found is None:
+            return False
+        plan, sizes = found
+        bases = self._space.take_all(sizes)
+        assert bases is not None, "a planner's sizes must fit"
+        self.scratch.append(Scratch(plan, tuple(bases)))
+        for base, words in zip(bases, sizes, strict=True):
+            self._space.give(base, words)
+        return True
+
+    def _release(self, index: int) -> None:
+        for name in [n for n in self.live if self._last_use.get(n, -1) <= index]:
+            self._space.give(
+                self.live.pop(name), tensor_words(self.graph.tensors[name], self.config)
+            )
+
+
+def describe(op: Op) -> str:
+    """The ONNX nodes that an operation stands for, joined."""
+    return "+".join(op.nodes)
+
+
+def refusal(op: Op, reason: str) -> UnsupportedError:
+    """The error that ``op`` cannot be compiled, and why."""
+    return UnsupportedError(type(op).__name__, describe(op), reason)

@@ -1,0 +1,188 @@
+"""Graph to program: places, instructions, tokens, memory map."""
+
+import dataclasses
+
+from hpu.compiler.allocate import Scratch, Space, allocate, describe, refusal
+from hpu.compiler.context import Context, Place
+from hpu.compiler.emit import Emitter
+from hpu.compiler.ir import Add, Conv, Graph, HostTensor, Op, Pool, Tensor, Unary
+from hpu.compiler.lower_conv import lower_conv
+from hpu.compiler.lower_elementwise import elementwise_axes, lower_elementwise
+from hpu.compiler.lower_pool import lower_pool, pool_axes
+from hpu.compiler.lower_stream import plan_stream
+from hpu.compiler.plan_conv import plan_conv
+from hpu.compiler.sync import insert_tokens
+from hpu.compiler.tiling import largest_piece
+from hpu.compiler.weights_image import Image
+from hpu.hw.config import Config
+from hpu.runtime.layout import tensor_bytes
+from hpu.runtime.program import NodeRange, Port, Program, Segment
+
+__all__ = ["compile_graph", "lower_op", "macs"]
+
+#: Instructions and tensors start at multiples of this many bytes.
+_ALIGN = 4096
+
+
+def compile_graph(graph: Graph, config: Config, *, keep: bool = False) -> Program:
+    """The program that runs ``graph`` on ``config``; the same bytes for the same graph.
+
+    With ``keep`` every tensor that an operation gives is stored, and listed in ``Program.kept``.
+
+    Raises
+    ------
+    UnsupportedError
+        When an operation does not fit the machine however it is cut up; names the node.
+    """
+    graph = _separate(graph)
+    kept = _kept(graph) if keep else []
+    bases, scratch = allocate(graph, config, _planner(config))
+    addresses, end = _addresses(graph, config, bases, kept)
+    places = {name: Place(bases.get(name), addresses.get(name)) for name in graph.tensors}
+    context = Context(config, Emitter(config), Image(end, config), places)
+    nodes = _lower(graph, context, scratch)
+    instructions = insert_tokens(context.emitter.instructions, config)
+    address = _aligned(context.image.end)
+    dram_bytes = address + len(instructions)
+    if dram_bytes > 1 << config.addr_bits:
+        raise refusal(
+            graph.ops[-1],
+            f"the program needs {dram_bytes} bytes of DRAM, more than {config.addr_bits}-bit "
+            "addresses reach; use a smaller batch",
+        )
+    data = context.image.data()
+    return Program(
+        config_name=config.name,
+        config_digest=config.digest(),
+        instructions=instructions,
+        program_address=address,
+        image=(Segment(context.image.base, data),) if data else (),
+        dram_bytes=dram_bytes,
+        inputs=_ports(graph, graph.inputs, addresses),
+        outputs=_ports(graph, graph.outputs, addresses),
+        kept=_ports(graph, kept, addresses),
+        nodes=nodes,
+    )
+
+
+def _separate(graph: Graph) -> Graph:
+    """``graph`` with a copying operation for every output that is an input itself."""
+    inputs = {host.tensor for host in graph.inputs}
+    ops, tensors, outputs = list(graph.ops), dict(graph.tensors), []
+    for host in graph.outputs:
+        if host.tensor in inputs:
+            x = tensors[host.tensor]
+            out = Tensor(f"{x.name}/copy/{host.name}", x.shape, x.quant)
+            tensors[out.name] = out
+            ops.append(Unary(nodes=(f"copy to {host.name}",), x=x, out=out))
+            host = dataclasses.replace(host, tensor=out.name)
+        outputs.append(host)
+    return Graph(ops, graph.inputs, outputs, tensors)
+
+
+def _kept(graph: Graph) -> list[HostTensor]:
+    """Every operation's result as a host tensor in device form."""
+    return [
+        HostTensor(
+            name=op.out.name,
+            dtype="int8",
+            shape=op.out.shape,
+            view=op.out.shape,
+            perm=(0, 1, 2, 3),
+            quantised="int8",
+            scale=float(op.out.quant.scale),
+            zero=op.out.quant.zero,
+            tensor=op.out.name,
+        )
+        for op in graph.ops
+    ]
+
+
+def _addresses(
+    graph: Graph, config: Config, bases: dict[str, int], kept: list[HostTensor]
+) -> tuple[dict[str, int], int]:
+    """DRAM addresses of the tensors that have one, and the end of them all."""
+    used = {tensor.name for op in graph.ops for tensor in (*op.inputs, op.out)}
+    names = [host.tensor for host in (*graph.inputs, *graph.outputs, *kept)]
+    names += [name for name in graph.tensors if name in used and name not in bases]
+    addresses: dict[str, int] = {}
+    end = 0
+    for name in dict.fromkeys(names):
+        addresses[name] = end
+        end = _aligned(end + tensor_bytes(graph.tensors[name].shape, config))
+    return addresses, end
+
+
+def _aligned(address: int) -> int:
+    return -(-address // _ALIGN) * _ALIGN
+
+
+def _ports(graph: Graph, hosts: list[HostTensor], addresses: dict[str, int]) -> tuple[Port, ...]:
+    return tuple(
+        Port.of(host, addresses[host.tensor], graph.tensors[host.tensor].shape) for host in hosts
+    )
+
+
+def _planner(config: Config):  # type: ignore[no-untyped-def]
+    def plan(op: Op, in_dram: set[str], space: Space) -> tuple[object, list[int]] | None:
+        if isinstance(op, Conv):
+            return plan_conv(op, in_dram, space, config, largest_piece(config))
+        axes = pool_axes(op) if isinstance(op, Pool) else elementwise_axes(op)
+        return plan_stream(op, axes, in_dram, space, config)
+
+    return plan
+
+
+def _lower(graph: Graph, context: Context, scratch: list[Scratch]) -> tuple[NodeRange, ...]:
+    """Emit every operation; the ranges of instructions that belong to each."""
+    waiting = {host.tensor for host in graph.inputs}
+    nodes = []
+    for op, memory in zip(graph.ops, scratch, strict=True):
+        first = len(context.emitter)
+        for tensor in op.inputs:
+            if tensor.name in waiting:
+                waiting.remove(tensor.name)
+                _load_input(context, tensor)
+        lower_op(context, op, memory)
+        count = len(context.emitter) - first
+        nodes.append(NodeRange(first, count, describe(op), type(op).__name__, macs(op)))
+    return tuple(nodes)
+
+
+def _load_input(context: Context, tensor: Tensor) -> None:
+    """Fetch an input of the graph that has a place in the unified buffer."""
+    blocks = len(context.blocks(tensor))
+    pieces = max(context.config.queue_depth // 2 // blocks, 1)
+    for block in range(blocks):
+        view = context.view(tensor, block)
+        if view is not None:
+            context.load_whole(tensor, block, view, pieces)
+
+
+def lower_op(context: Context, op: Op, scratch: Scratch) -> None:
+    """Emit one operation.
+
+    Raises
+    ------
+    UnsupportedError
+        When a number does not fit the machine.
+    """
+    try:
+        if isinstance(op, Conv):
+            lower_conv(context, op, scratch)
+        elif isinstance(op, Pool):
+            lower_pool(context, op, scratch)
+        elif isinstance(op, Add | Unary):
+            lower_elementwise(context, op, scratch)
+        else:
+            raise TypeError(f"{type(op).__name__} has no lowering")
+    except ValueError as error:
+        raise refusal(op, str(error)) from error
+
+
+def macs(op: Op) -> int:
+    """Multiply-accumulates that the operation's definition counts."""
+    if not isinstance(op, Conv):
+        return 0
+    n, y, x, _ = op.out.shape
+    return n * y * x * op.weight.size

@@ -1,0 +1,237 @@
+"""Regions of a tensor's positions: how results are cut into tiles and accumulator blocks."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from hpu.hw.config import Config
+
+__all__ = [
+    "AccBlock",
+    "Accumulators",
+    "Axis",
+    "Region",
+    "View",
+    "largest_piece",
+    "piece_words",
+    "shrinking",
+    "split",
+    "taper",
+    "tiles",
+    "window",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """Positions n0 … n1-1, y0 … y1-1, x0 … x1-1 of a tensor."""
+
+    n0: int
+    n1: int
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @classmethod
+    def whole(cls, shape: Sequence[int]) -> "Region":
+        """Every position of a tensor of shape (n, y, x, …)."""
+        return cls(0, shape[0], 0, shape[1], 0, shape[2])
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Positions along n, y and x."""
+        return self.n1 - self.n0, self.y1 - self.y0, self.x1 - self.x0
+
+    @property
+    def words(self) -> int:
+        """Positions."""
+        n, y, x = self.size
+        return n * y * x
+
+    def cut(self, words: int) -> Iterator["Region"]:
+        """Two regions, the first of about ``words`` positions, cut along the outermost axis."""
+        for axis, inner in (("n", self.words // self.size[0]), ("y", self.size[2]), ("x", 1)):
+            low, high = getattr(self, f"{axis}0"), getattr(self, f"{axis}1")
+            if high - low > 1:
+                middle = low + min(max(words // inner, 1), high - low - 1)
+                yield dataclasses.replace(self, **{f"{axis}1": middle})
+                yield dataclasses.replace(self, **{f"{axis}0": middle})
+                return
+        yield self
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """One channel block's ``region``, laid out [n][y][x] from unified-buffer word ``base`` on."""
+
+    base: int
+    region: Region
+
+    @property
+    def strides(self) -> tuple[int, int, int]:
+        """Words per step of n, y and x."""
+        _, rows, cols = self.region.size
+        return rows * cols, cols, 1
+
+    def word(self, n: int, y: int, x: int) -> int:
+        """Word of position (n, y, x), which may lie outside the region."""
+        r = self.region
+        step_n, step_y, _ = self.strides
+        return self.base + (n - r.n0) * step_n + (y - r.y0) * step_y + x - r.x0
+
+    def extents(self, part: Region) -> Iterator[tuple[int, int]]:
+        """Word ranges (low, high) that cover ``part``, cut to the region."""
+        r = self.region
+        y0, y1 = max(part.y0, r.y0), min(part.y1, r.y1)
+        x0, x1 = max(part.x0, r.x0), min(part.x1, r.x1)
+        if y0 >= y1 or x0 >= x1:
+            return
+        joined = (y0, y1) == (r.y0, r.y1) or part.n1 - part.n0 > _MANY
+        firsts = [part.n0] if joined else range(part.n0, part.n1)
+        for n in firsts:
+            last = part.n1 - 1 if joined else n
+            yield self.word(n, y0, x0), self.word(last, y1 - 1, x1 - 1) + 1
+
+
+_MANY = 16  # extents beyond this are joined to one that covers them
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """A sliding window along one image axis of ``size`` positions."""
+
+    size: int
+    kernel: int = 1
+    stride: int = 1
+    dilation: int = 1
+    pad: int = 0
+
+    def reach(self, low: int, high: int) -> tuple[int, int]:
+        """Image positions that results ``low`` … ``high - 1`` use, at least one."""
+        first = low * self.stride - self.pad
+        last = (high - 1) * self.stride - self.pad + (self.kernel - 1) * self.dilation
+        first = min(max(first, 0), self.size - 1)
+        return first, max(min(last, self.size - 1), first) + 1
+
+    def longest(self, count: int) -> int:
+        """The most image positions that ``count`` neighbouring results use."""
+        return min(self.size, (count - 1) * self.stride + (self.kernel - 1) * self.dilation + 1)
+
+
+def window(out: Region, y: Axis, x: Axis) -> Region:
+    """The input region that the result region ``out`` uses."""
+    return Region(out.n0, out.n1, *y.reach(out.y0, out.y1), *x.reach(out.x0, out.x1))
+
+
+def shrinking(size: tuple[int, int, int]) -> Iterator[tuple[int, int, int]]:
+    """Tile sizes from ``size`` down to (1, 1, 1): fewer images, then fewer rows, then columns."""
+    n, y, x = size
+    while n > 1:
+        yield n, y, x
+        n = -(-n // 2)
+    while y > 1:
+        yield 1, y, x
+        y = y - 1 if y <= 16 else -(-y * 3 // 4)
+    while x > 1:
+        yield 1, 1, x
+        x = -(-x // 2)
+    yield 1, 1, 1
+
+
+def tiles(region: Region, size: tuple[int, int, int]) -> Iterator[Region]:
+    """``region`` cut into tiles of at most ``size``, in order."""
+    for n0, n1 in _steps(region.n0, region.n1, size[0]):
+        for y0, y1 in _steps(region.y0, region.y1, size[1]):
+            for x0, x1 in _steps(region.x0, region.x1, size[2]):
+                yield Region(n0, n1, y0, y1, x0, x1)
+
+
+def _steps(low: int, high: int, size: int) -> Iterator[tuple[int, int]]:
+    for start in range(low, high, size):
+        yield start, min(start + size, high)
+
+
+def split(region: Region, limit: int) -> list[Region]:
+    """``region`` cut into pieces of at most ``limit`` positions and nearly equal size."""
+    n, y, x = region.size
+    if y * x <= limit:
+        size = (_even(n, limit // (y * x)), y, x)
+    elif x <= limit:
+        size = (1, _even(y, limit // x), x)
+    else:
+        size = (1, 1, _even(x, limit))
+    return list(tiles(region, size))
+
+
+def _even(total: int, limit: int) -> int:
+    return -(-total // -(-total // limit))
+
+
+def piece_words(words: int, config: Config) -> int:
+    """Words of the pieces in which a result of ``words`` goes from unit to unit.
+
+    Small, so that the next unit starts early; not so small that instructions dominate.
+    """
+    return min(max(-(-words // 4), _floor(config)), largest_piece(config))
+
+
+def largest_piece(config: Config) -> int:
+    """Words of the largest piece: half of an accumulator half."""
+    return config.acc_depth // 4
+
+
+def _floor(config: Config) -> int:
+    return max(16, config.rows // 2)
+
+
+def taper(pieces: list[Region], config: Config) -> list[Region]:
+    """``pieces`` with the last cut smaller, so that little is left to do after the last pass."""
+    pieces = list(pieces)
+    while pieces[-1].words > 2 * _floor(config) and max(pieces[-1].size) > 1:
+        pieces[-1:] = pieces[-1].cut(pieces[-1].words * 3 // 4)
+    return pieces
+
+
+@dataclasses.dataclass(frozen=True)
+class AccBlock:
+    """A region whose sums stand in the accumulators from word ``acc`` on."""
+
+    region: Region
+    acc: int
+
+
+class Accumulators:
+    """Hands out accumulator words.
+
+    Neighbours lie in different halves, so that one is filled while the other is drained; places
+    rotate within a half, so that a group that leaves room does not wait for the one before it.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._half = config.acc_depth // 2
+        self._start = [0, 0]
+        self._side = 0
+
+    def groups(self, pieces: Sequence[Region], most: int | None = None) -> Iterator[list[AccBlock]]:
+        """Groups of pieces that stand in the accumulators together, at most ``most`` a group."""
+        group: list[tuple[Region, int, int]] = []
+        used = [0, 0]
+        for piece in pieces:
+            sides = (self._side, 1 - self._side)
+            fits = [s for s in sides if used[s] + piece.words <= self._half]
+            if not fits or len(group) == most:
+                yield self._settle(group, used)
+                group, used, fits = [], [0, 0], [self._side]
+            group.append((piece, fits[0], used[fits[0]]))
+            used[fits[0]] += piece.words
+            self._side = 1 - fits[0]
+        yield self._settle(group, used)
+
+    def _settle(self, group: list[tuple[Region, int, int]], used: list[int]) -> list[AccBlock]:
+        for side in (0, 1):
+            if self._start[side] + used[side] > self._half:
+                self._start[side] = 0
+        first = [side * self._half + self._start[side] for side in (0, 1)]
+        for side in (0, 1):
+            self._start[side] += used[side]
+        return [AccBlock(region, first[side] + at) for region, side, at in group]

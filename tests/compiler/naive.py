@@ -1,0 +1,97 @@
+"""The graph's meaning, written out: one loop per kernel tap, no blocks, no tiles."""
+
+import itertools
+
+import numpy as np
+
+from hpu.compiler.ir import Add, Conv, Graph, Op, Pool
+
+
+def interpret(graph: Graph, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every tensor (int8 (n, y, x, c)) by name, from those of the inputs."""
+    values = dict(inputs)
+    for op in graph.ops:
+        values[op.out.name] = finish(op, raw(op, [values[t.name] for t in op.inputs]))
+    return values
+
+
+def raw(op: Op, args: list[np.ndarray]) -> np.ndarray:
+    if isinstance(op, Conv):
+        return conv(op, *args)
+    if isinstance(op, Pool):
+        return pool(op, *args)
+    if isinstance(op, Add):
+        return add(args[0], op.x.quant, args[1], op.y.quant, op.result)
+    return args[0]
+
+
+def finish(op: Op, value: np.ndarray) -> np.ndarray:
+    value = np.clip(value, op.low, op.high).astype(np.int8)
+    if op.table is None:
+        return value
+    index = value.view(np.uint8)
+    table = op.table.reshape(256, -1)
+    column = np.arange(value.shape[3]) % table.shape[1]
+    return table[index, column].astype(np.int8)
+
+
+def requantise(acc: np.ndarray, scale: np.ndarray, zero: int) -> np.ndarray:
+    scaled = np.rint(acc.astype(np.int32).astype(np.float32) * np.asarray(scale, np.float32))
+    return (np.clip(scaled, -128 - zero, 127 - zero) + zero).astype(np.int8)
+
+
+def windows(op, value: np.ndarray, kernel, fill):
+    """For every tap: (ky, kx, the tap's element for every result, whether it is in the image)."""
+    n, height, width, _ = value.shape
+    _, rows, cols, _ = op.out.shape
+    for ky, kx in itertools.product(range(kernel[0]), range(kernel[1])):
+        y = np.arange(rows) * op.strides[0] - op.pads[0] + ky * op.dilations[0]
+        x = np.arange(cols) * op.strides[1] - op.pads[1] + kx * op.dilations[1]
+        inside = ((y >= 0) & (y < height))[:, None] & ((x >= 0) & (x < width))[None, :]
+        taken = value[:, np.clip(y, 0, height - 1)][:, :, np.clip(x, 0, width - 1)]
+        yield ky, kx, y, x, np.where(inside[None, :, :, None], taken, fill), inside
+
+
+def conv(op: Conv, value: np.ndarray, residual: np.ndarray | None = None) -> np.ndarray:
+    centred = value.astype(np.int64) - op.x.quant.zero
+    acc = np.zeros(op.out.shape, np.int64) + op.bias
+    per_in, per_out = op.weight.shape[3], op.weight.shape[0] // op.groups
+    for ky, kx, _, _, taken, _ in windows(op, centred, op.weight.shape[1:3], 0):
+        for group in range(op.groups):
+            outs = slice(group * per_out, (group + 1) * per_out)
+            ins = slice(group * per_in, (group + 1) * per_in)
+            acc[..., outs] += taken[..., ins] @ op.weight[outs, ky, kx].T.astype(np.int64)
+    if residual is None:
+        return requantise(acc, op.scale, op.result.zero)
+    own = op.residual.own
+    first = requantise(acc, op.scale, own.zero)
+    return add(first, own, residual, op.residual.tensor.quant, op.result)
+
+
+def add(a, a_quant, b, b_quant, result) -> np.ndarray:
+    ratios = [float(q.scale) / float(result.scale) for q in (a_quant, b_quant)]
+    shift = min(31, 17 - int(np.frexp(max(ratios))[1]))
+    if round(max(ratios) * 2.0**shift) > (1 << 17) - 1:
+        shift -= 1
+    mults = [round(r * 2.0**shift) for r in ratios]
+    total = (a.astype(np.int64) - a_quant.zero) * mults[0]
+    total += (b.astype(np.int64) - b_quant.zero) * mults[1]
+    return np.clip(np.rint(total / 2.0**shift) + result.zero, -128, 127).astype(np.int8)
+
+
+def pool(op: Pool, value: np.ndarray) -> np.ndarray:
+    value = value.astype(np.int64)
+    if op.kind == "max":
+        return np.max([w[4] for w in windows(op, value, op.kernel, -128)], axis=0)
+    total = np.zeros(op.out.shape, np.int64)
+    count = np.zeros(op.out.shape[1:3], np.int64)
+    _, height, width, _ = value.shape
+    for _, _, y, x, taken, inside in windows(op, value - op.x.quant.zero, op.kernel, 0):
+        total += taken
+        if op.count_include_pad:
+            in_y = (y >= -op.pads[0]) & (y < height + op.pads[2])
+            in_x = (x >= -op.pads[1]) & (x < width + op.pads[3])
+            inside = in_y[:, None] & in_x[None, :]
+        count += inside
+    scale = float(op.x.quant.scale) / (np.maximum(count, 1) * float(op.result.scale))
+    return requantise(total, scale.astype(np.float32)[None, :, :, None], op.result.zero)
