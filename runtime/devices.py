@@ -68,7 +68,7 @@ def _as_bytes(data: bytes | np.ndarray) -> np.ndarray:
 class FunctionalDevice:
     """The functional machine behind the registers of the real one.
 
-    A program runs to its end within the write that starts it. Counters that depend on time stay zero.
+    A program runs to its end within the write that starts it; counters of time stay zero.
 
     Parameters
     ----------
