@@ -77,7 +77,7 @@ class _Gather:
         for tap, reader in self._parts:
             part = out[:, slice(*tap.ys), slice(*tap.xs), tap.index * lanes :][..., :lanes]
             part[...] = reader.read()[..., : part.shape[-1]]
-        return out.reshape(-1, rows)
+        return out.reshape(count_of(values), rows)
 
 
 def _overwrite(state: State, target: slice, sums: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 """Memories of the functional machine, and prepared accesses to them."""
 
 import dataclasses
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -41,7 +42,8 @@ class State:
 
     ``dram`` uint8 [dram_bytes]; ``ub`` int8 [ub_depth, lanes]; ``acc`` int32 [acc_depth, cols];
     ``params`` uint8 [8·param_sets, cols]; ``tables`` int8 [256·tables, cols]. ``tile`` is the
-    array's present tile and ``fifo`` the tiles after it: float32 [rows, columns] without the zeros around.
+    array's present tile and ``fifo`` the tiles after it: float32 [rows, columns] without the zeros
+    around.
     Columns of ``acc`` from ``acc_width`` of the word on are known to be zero.
     """
 
@@ -122,4 +124,5 @@ class Writer(_OnChip):
         if self._last is None:
             self._view[...] = data
         else:
-            self._lanes[self._words] = data.reshape(-1, data.shape[-1])[self._last]
+            rows = data.reshape(math.prod(data.shape[:-1]), data.shape[-1])
+            self._lanes[self._words] = rows[self._last]
