@@ -1,14 +1,18 @@
 """ONNX in, :class:`hpu.compiler.ir.Graph` out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from hpu.compiler import ir
+from hpu.compiler.fuse import fuse, prune
 from hpu.compiler.importer.load import load_model
 from hpu.compiler.importer.walk import import_graph
+from hpu.compiler.overflow import check_overflow
+from hpu.compiler.quantise import is_float, quantise
+from hpu.compiler.verify import verify
 
 __all__ = ["import_model"]
 
@@ -18,7 +22,8 @@ def import_model(
     *,
     batch: int | None = None,
     calibration: Mapping[str, np.ndarray] | None = None,
-    fuse: bool = True,
+    outputs: Sequence[str] | None = None,
+    fused: bool = True,
 ) -> ir.Graph:
     """The graph of a quantised model, or of a float model quantised with ``calibration``.
 
@@ -29,15 +34,23 @@ def import_model(
     batch:
         Value of a symbolic batch dimension; 1 when not given.
     calibration:
-        For a float model: for each input, samples of its shape with any batch.
-    fuse:
-        False leaves every operator of its own.
+        For a float model: for each input, samples along the first axis.
+    outputs:
+        Values at which to end, instead of the model's outputs; what follows them is left out.
+    fused:
+        False leaves every operator as an operation of its own.
 
     Raises
     ------
     ModelError
-        When the model is damaged, contradicts itself or cannot be bound.
+        When the model is damaged, contradicts itself or cannot be bound, or is a float model and
+        there is no calibration data.
     UnsupportedError
         When the HPU does not run it; names the operator, the node and the reason.
     """
-    return import_graph(load_model(source, batch))
+    model = load_model(source, batch)
+    if is_float(model):
+        model = load_model(quantise(model, calibration))
+    graph = verify(prune(import_graph(model, outputs)))
+    check_overflow(graph)
+    return fuse(graph) if fused else graph

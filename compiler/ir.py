@@ -10,7 +10,18 @@ import dataclasses
 import numpy as np
 import onnx
 
-__all__ = ["Add", "Conv", "Graph", "HostTensor", "Op", "Pool", "Quant", "Residual", "Tensor", "Unary"]
+__all__ = [
+    "Add",
+    "Conv",
+    "Graph",
+    "HostTensor",
+    "Op",
+    "Pool",
+    "Quant",
+    "Residual",
+    "Tensor",
+    "Unary",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +96,8 @@ class Conv(Op):
     dilations: tuple[int, int] = (1, 1)
     groups: int = 1
     residual: Residual | None = None
+    #: float32 [cout], the weights' own scale, from which ``scale`` was made; only for export.
+    weight_scale: np.ndarray | None = None
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:

@@ -80,6 +80,7 @@ def layer(
             nodes=pending.nodes,
             out=ir.Tensor(name, shape4, y.device()),
             scale=requantisation(quant, weights, y),
+            weight_scale=weights.scale,
             low=y.quantise(pending.low),
             high=y.quantise(pending.high),
         )

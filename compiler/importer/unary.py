@@ -12,7 +12,7 @@ from onnx import helper
 
 from hpu.compiler import ir
 from hpu.compiler.importer.build import Builder, whole
-from hpu.compiler.importer.fold import OPSET, run_model, small_model
+from hpu.compiler.importer.fold import run_model, small_model
 from hpu.compiler.importer.node import Node
 from hpu.compiler.importer.values import (
     Activation,
@@ -34,7 +34,6 @@ class Chain:
     nodes: tuple[onnx.NodeProto, ...] = ()
     constants: tuple[tuple[str, np.ndarray], ...] = ()
     last: str = "real"
-    opset: int = OPSET
 
     def then(self, node: Node, side: int, constants: dict[int, np.ndarray]) -> "Chain":
         """The chain with one more node, which reads it at input ``side`` and constants elsewhere."""
@@ -53,7 +52,6 @@ class Chain:
             (*self.nodes, proto),
             (*self.constants, *added),
             out,
-            node.opset,
         )
 
     def model(self, quant: OnnxQuant) -> onnx.ModelProto:
@@ -75,7 +73,7 @@ class Chain:
             **dict(self.constants),
         }
         inputs = {"bytes": np.zeros((256, self.channels), np.int8)}
-        return small_model(nodes, inputs, constants, ["result"], max(self.opset, 13))
+        return small_model(nodes, inputs, constants, ["result"])
 
     @property
     def channels(self) -> int:
@@ -207,9 +205,9 @@ def clip_bounds(table: np.ndarray) -> tuple[int, int] | None:
 def clip(builder: Builder, node: Node) -> Pending:
     """Relu and Clip: bounds of the operator before them, or a table of their own."""
     value = node.given(0)
-    if not isinstance(value, Pending) or value.step is not None:
-        return function(builder, node)
     low, high = _bounds(node)
+    if not isinstance(value, Pending) or value.step is not None:
+        return _append(builder, _as_clip(node), value, 0, {1: np.float32(low), 2: np.float32(high)})
     return dataclasses.replace(
         value,
         low=min(max(value.low, low), high),
@@ -217,6 +215,14 @@ def clip(builder: Builder, node: Node) -> Pending:
         nodes=(*value.nodes, node.name),
         bias=None,
     )
+
+
+def _as_clip(node: Node) -> Node:
+    """Relu, or a Clip of any opset, with its bounds as inputs."""
+    proto = onnx.helper.make_node("Clip", ["x", "low", "high"], [node.output])
+    plain = Node(proto, node.inputs, 0, node.opset)
+    plain.name, plain.op_type = node.name, node.op_type
+    return plain
 
 
 def _bounds(node: Node) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """From a checked model to the graph: every node in order, what is known of each value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -16,7 +16,6 @@ from hpu.compiler.importer.values import (
     Activation,
     Base,
     Constant,
-    OnnxQuant,
     Pending,
     QuantConstant,
     Value,
@@ -65,8 +64,11 @@ OPERATORS: dict[str, Import] = {
 }
 
 
-def import_graph(model: onnx.ModelProto) -> ir.Graph:
+def import_graph(model: onnx.ModelProto, outputs: Sequence[str] | None = None) -> ir.Graph:
     """The graph of a model that :func:`~hpu.compiler.importer.load.load_model` gave.
+
+    ``outputs`` are the values to end at, the model's outputs when not given; only the nodes that
+    they need are looked at.
 
     Raises
     ------
@@ -81,16 +83,33 @@ def import_graph(model: onnx.ModelProto) -> ir.Graph:
     }
     inputs = _inputs(model, values)
     opset = max(e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
-    for rank, proto in enumerate(model.graph.node):
+    wanted = list(outputs or [value.name for value in model.graph.output])
+    for rank, proto in _needed(model, wanted, values):
         node = Node(proto, [_value(values, name) for name in proto.input], rank, opset)
         values[node.output] = import_node(builder, node)
-    outputs = [_output(builder, values[value.name], value.name) for value in model.graph.output]
+    ends = [_output(builder, values[name], name) for name in wanted]
     return ir.Graph(
         ops=builder.ops,
         inputs=[_host_input(builder, base, flat) for base, flat in inputs],
-        outputs=outputs,
+        outputs=ends,
         tensors=builder.tensors,
     )
+
+
+def _needed(
+    model: onnx.ModelProto, wanted: Sequence[str], values: Mapping[str, Value]
+) -> list[tuple[int, onnx.NodeProto]]:
+    """The nodes that the wanted values depend on, with their places, in order."""
+    made = {name for proto in model.graph.node for name in proto.output} | set(values)
+    for name in wanted:
+        if name not in made:
+            raise ModelError(f"the model has no value {name!r} to end at")
+    needed, kept = set(wanted), []
+    for rank, proto in reversed(list(enumerate(model.graph.node))):
+        if needed.intersection(proto.output):
+            needed.update(proto.input)
+            kept.append((rank, proto))
+    return kept[::-1]
 
 
 def _value(values: dict[str, Value], name: str) -> Value | None:
@@ -182,8 +201,3 @@ def _host(node: Node, dtype: str, value: Activation) -> ir.HostTensor:
         zero=quant.zero,
         tensor=value.base.name,
     )
-
-
-def quant_of(value: Activation) -> OnnxQuant | None:
-    """Quantisation of an activation, once known."""
-    return value.base.quant

@@ -74,13 +74,17 @@ def _int32(node: Node, bias: np.ndarray) -> np.ndarray:
     limits = np.iinfo(np.int32)
     if not np.isfinite(bias).all() or bias.min() < limits.min or bias.max() > limits.max:
         raise ModelError(
-            f"{node.op_type} node {node.name!r} has a bias that is not finite or does not fit int32 "
-            "in steps of its input scale times its weight scale"
+            f"{node.op_type} node {node.name!r} has a bias that is not finite, or does not fit "
+            "int32 in steps of its input scale times its weight scale"
         )
     return bias.astype(np.int32)
 
 
 def requantisation(x: OnnxQuant, weights: Weights, y: OnnxQuant) -> np.ndarray:
-    """float32 [output channels]: from accumulator to result, in onnxruntime's order of operations."""
+    """float32 [output channels]: accumulator to result, in onnxruntime's order of operations.
+
+    Kept positive and finite: a smaller scale gives 0 and a larger one saturates just as well.
+    """
     with np.errstate(over="ignore", under="ignore"):
-        return ((x.scale * weights.scale) / y.scale).astype(np.float32)
+        scale = ((x.scale * weights.scale) / y.scale).astype(np.float32)
+    return np.clip(scale, np.float32(2.0**-100), np.float32(2.0**100))

@@ -1,0 +1,132 @@
+"""Float models are quantised with onnxruntime's own tools: QDQ, int8, weights per channel."""
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from hpu.compiler.errors import ModelError
+
+__all__ = ["is_float", "quantise"]
+
+_QUANTISED = ("QuantizeLinear", "DequantizeLinear", "QLinear", "QGemm")
+
+
+def is_float(model: onnx.ModelProto) -> bool:
+    """Whether the model has no quantisation operator at all."""
+    return not any(node.op_type.startswith(_QUANTISED) for node in model.graph.node)
+
+
+def quantise(
+    model: onnx.ModelProto, calibration: Mapping[str, np.ndarray] | None
+) -> onnx.ModelProto:
+    """The model in QDQ form: int8 activations per tensor, int8 weights per output channel.
+
+    Parameters
+    ----------
+    model:
+        A float model.
+    calibration:
+        float32 samples of every input, along the first axis; the ranges of the activations are the
+        least and greatest values seen.
+
+    Raises
+    ------
+    ModelError
+        When there are no samples, or they do not fit the model's inputs.
+    """
+    samples = _check(model, calibration)
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        source, folded, target = (Path(folder) / name for name in ("a.onnx", "b.onnx", "c.onnx"))
+        onnx.save(model, source)
+        quant_pre_process(source, folded, skip_symbolic_shape=True)
+        quantize_static(
+            folded,
+            target,
+            _Reader(samples, _batches(model)),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return onnx.load(target)
+
+
+def _input_names(model: onnx.ModelProto) -> list[str]:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return [value.name for value in model.graph.input if value.name not in constants]
+
+
+def _batches(model: onnx.ModelProto) -> int:
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    return max(1, dims[0].dim_value) if dims else 1
+
+
+def _check(
+    model: onnx.ModelProto, calibration: Mapping[str, np.ndarray] | None
+) -> dict[str, np.ndarray]:
+    names = _input_names(model)
+    if not calibration:
+        raise ModelError(
+            "the model is not quantised; give calibration data (samples of "
+            f"{', '.join(map(repr, names))}) or quantise it first"
+        )
+    samples = {}
+    for value in model.graph.input:
+        if value.name not in names:
+            continue
+        if value.name not in calibration:
+            raise ModelError(f"the calibration data has no samples of the input {value.name!r}")
+        samples[value.name] = _fitting(value, np.asarray(calibration[value.name]))
+    return samples
+
+
+def _fitting(value: onnx.ValueInfoProto, samples: np.ndarray) -> np.ndarray:
+    shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    fits = samples.ndim == len(shape) and list(samples.shape[1:]) == shape[1:]
+    if not fits or not samples.size or samples.shape[0] % max(1, shape[0]):
+        raise ModelError(
+            f"the calibration samples of {value.name!r} have the shape {list(samples.shape)}; the "
+            f"model takes {shape}, with samples along the first axis"
+        )
+    samples = samples.astype(np.float32)
+    if not np.isfinite(samples).all():
+        raise ModelError(f"the calibration samples of {value.name!r} hold NaN or infinity")
+    return samples
+
+
+class _Reader(CalibrationDataReader):
+    """Feeds of ``batch`` samples each."""
+
+    def __init__(self, samples: Mapping[str, np.ndarray], batch: int) -> None:
+        count = min(len(array) for array in samples.values())
+        self._feeds: Iterator[dict[str, np.ndarray]] = (
+            {name: array[k : k + batch] for name, array in samples.items()}
+            for k in range(0, count - batch + 1, batch)
+        )
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next feed, or None after the last."""
+        return next(self._feeds, None)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the tools' advice on the root logger."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
