@@ -9,7 +9,7 @@ import numpy as np
 
 from hpu.hw import csr
 from hpu.hw.config import Config
-from hpu.runtime.errors import HpuError
+from hpu.runtime.errors import DeviceError, HpuError
 from hpu.sim import rtl
 from hpu.sim.functional import Machine
 from hpu.sim.model import Progress
@@ -32,10 +32,10 @@ class Device(Protocol):
     dram_bytes: int
 
     def read_register(self, address: int) -> int:
-        """The 32-bit register at byte ``address``."""
+        """The 32-bit register at byte ``address``; ``DeviceError`` when it cannot be read."""
 
     def write_register(self, address: int, value: int) -> None:
-        """Write the 32-bit register at byte ``address``."""
+        """Write the 32-bit register at byte ``address``; ``DeviceError`` when it cannot be."""
 
     def read_memory(self, address: int, size: int) -> bytes:
         """``size`` bytes of DRAM from ``address`` on; ``HpuError`` when some are beyond it."""
@@ -82,8 +82,10 @@ class FunctionalDevice:
         self.config, self.dram_bytes = config, dram_bytes
         self._machine = Machine(config, dram_bytes)
         self._registers = {register.address: 0 for register in csr.REGISTERS}
+        del self._registers[csr.address("CONTROL")]
         self._identify()
         self._counters = dict.fromkeys((counter.name for counter in csr.COUNTERS), 0)
+        self._snapshot()
         self._irq = False
 
     def _identify(self) -> None:
@@ -100,13 +102,17 @@ class FunctionalDevice:
         self._registers[csr.address(name)] = value
 
     def read_register(self, address: int) -> int:
-        return self._registers.get(address, 0)
+        if address not in self._registers:
+            raise _refused(address)
+        return self._registers[address]
 
     def write_register(self, address: int, value: int) -> None:
         if address == csr.address("CONTROL"):
             self._control(csr.bits("CONTROL", value))
         elif address in _WRITABLE:
-            self._registers[address] = value
+            self._registers[address] = value & _WRITABLE[address]
+        else:
+            raise _refused(address)
 
     def _control(self, bits: dict[str, int]) -> None:
         if bits["snapshot"]:
@@ -149,8 +155,21 @@ class FunctionalDevice:
         pass
 
 
+def _refused(address: int) -> DeviceError:
+    return DeviceError(f"the device answered register {address:#x} with SLVERR.")
+
+
+def _mask(register: csr.Register) -> int:
+    """Bits that the register has."""
+    masks = (((1 << bit.width) - 1) << bit.low for bit in register.bits)
+    return sum(masks) if register.bits else 0xFFFFFFFF
+
+
+#: Address of every register that keeps what is written → its bits.
 _WRITABLE = {
-    register.address for register in csr.REGISTERS if register.access is csr.Access.READ_WRITE
+    register.address: _mask(register)
+    for register in csr.REGISTERS
+    if register.access is csr.Access.READ_WRITE
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from hpu.hw.config import Config
+from hpu.runtime.errors import DeviceError
 from hpu.sim import verilator
 from hpu.sim.model import Model, Options, Progress, build_model, default_jobs
 
@@ -142,6 +143,7 @@ def _link(work: Path, model: Model, config: Config, options: Options) -> None:
     verilator.run(command, cwd=work)
 
 
+_RESPONSES = ("OKAY", "EXOKAY", "SLVERR", "DECERR")
 _POINTER, _INT, _U32, _U64 = ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32, ctypes.c_uint64
 #: Functions of the library: result and arguments after the machine.
 _FUNCTIONS: dict[str, tuple[object, ...]] = {
@@ -235,11 +237,11 @@ class Simulation:
         return done
 
     def write_register(self, address: int, value: int) -> None:
-        """Write a 32-bit register over AXI4-Lite."""
+        """Write a 32-bit register over AXI4-Lite; ``DeviceError`` when it refuses."""
         self._check(self._call("hpu_write_register", address, value), address)
 
     def read_register(self, address: int) -> int:
-        """Read a 32-bit register over AXI4-Lite."""
+        """Read a 32-bit register over AXI4-Lite; ``DeviceError`` when it refuses."""
         value = ctypes.c_uint32()
         self._check(self._call("hpu_read_register", address, ctypes.byref(value)), address)
         return value.value
@@ -247,8 +249,8 @@ class Simulation:
     @staticmethod
     def _check(response: int, address: int) -> None:
         if response:
-            what = "no answer" if response < 0 else f"response {response}"
-            raise RuntimeError(f"register {address:#x}: {what}")
+            what = "nothing" if response < 0 else _RESPONSES[response]
+            raise DeviceError(f"the device answered register {address:#x} with {what}.")
 
     def inject_errors(self, start: int, end: int) -> None:
         """Answer accesses to the bytes ``start`` … ``end - 1`` with SLVERR from now on."""
