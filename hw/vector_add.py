@@ -1,0 +1,88 @@
+"""Element-wise addition of one lane: two fixed-point products, one rounding, saturation, clip."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["ADD_STAGES", "AddSetting", "VectorAdd"]
+
+#: Cycles from ``s`` and ``b`` to ``o``.
+ADD_STAGES = 6
+
+
+class AddSetting(data.Struct):
+    """Constants of an addition and of the clip after it.
+
+    ``s_mult`` = 1 with every other constant of the addition 0 lets ``s`` through unchanged.
+    """
+
+    s_zero: signed(8)
+    b_zero: signed(8)
+    out_zero: signed(8)
+    low: signed(8)
+    high: signed(8)
+    shift: 5
+    #: Bits below the rounding bit of twice the sum: 2^shift - 1.
+    below: 31
+    s_mult: signed(18)
+    b_mult: signed(18)
+
+
+class VectorAdd(wiring.Component):
+    """``o`` is the clipped sum of docs/machine.md of ``ADD_STAGES`` cycles ago.
+
+    One result per cycle. Bit k of ``en`` lets stage k take what stage k - 1 holds. ``setting`` must
+    not change while results of its are under way.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                "en": In(ADD_STAGES),
+                "s": In(signed(8)),
+                "b": In(signed(8)),
+                "setting": In(AddSetting),
+                "o": Out(signed(8)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        whole, up = self._shift(m, self._sum(m))
+        narrow = Signal(signed(8), name="narrow", reset_less=True)
+        total = Signal(signed(32))
+        m.d.comb += total.eq(whole + up + self.setting.out_zero)
+        with m.If(self.en[4]):
+            m.d.sync += narrow.eq(_limit(total, -128, 127))
+        with m.If(self.en[5]):
+            m.d.sync += self.o.eq(_limit(narrow, self.setting.low, self.setting.high))
+        return m
+
+    def _sum(self, m):
+        """Stages 0 to 2."""
+        s, b = Signal(signed(9), reset_less=True), Signal(signed(9), reset_less=True)
+        left, right = Signal(signed(27), reset_less=True), Signal(signed(27), reset_less=True)
+        total = Signal(signed(32), name="sum", reset_less=True)
+        with m.If(self.en[0]):
+            m.d.sync += [s.eq(self.s - self.setting.s_zero), b.eq(self.b - self.setting.b_zero)]
+        with m.If(self.en[1]):
+            m.d.sync += [left.eq(s * self.setting.s_mult), right.eq(b * self.setting.b_mult)]
+        with m.If(self.en[2]):
+            m.d.sync += total.eq(left + right)
+        return total
+
+    def _shift(self, m, total):
+        """The sum shifted, and whether it rounds up (stage 3)."""
+        doubled, moved = Signal(signed(32)), Signal(signed(32))
+        whole, up = Signal(signed(31), reset_less=True), Signal(reset_less=True)
+        m.d.comb += [doubled.eq(total << 1), moved.eq(doubled >> self.setting.shift)]
+        rest = (doubled[:31] & self.setting.below).any()
+        with m.If(self.en[3]):
+            m.d.sync += [whole.eq(moved >> 1), up.eq(moved[0] & (rest | moved[1]))]
+        return whole, up
+
+
+def _limit(value, low, high):
+    """``min(max(value, low), high)``."""
+    least = Mux(value < low, low, value)
+    return Mux(least > high, high, least)
