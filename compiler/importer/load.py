@@ -1,6 +1,6 @@
 """Reading and checking a model file, and binding its batch dimension."""
 
-from pathlib import Path
+import os
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -14,7 +14,9 @@ MIN_OPSET = 10
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 
 
-def load_model(source: str | Path | onnx.ModelProto, batch: int | None = None) -> onnx.ModelProto:
+def load_model(
+    source: str | os.PathLike[str] | bytes | onnx.ModelProto, batch: int | None = None
+) -> onnx.ModelProto:
     """A checked copy of the model with every shape known.
 
     Parameters
@@ -35,7 +37,7 @@ def load_model(source: str | Path | onnx.ModelProto, batch: int | None = None) -
     return _infer(model)
 
 
-def read_model(source: str | Path | bytes | onnx.ModelProto) -> onnx.ModelProto:
+def read_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.ModelProto:
     """A copy of the model, or the model in a file or in its bytes; not yet checked.
 
     Raises
@@ -76,6 +78,8 @@ def _check(model: onnx.ModelProto) -> None:
             raise UnsupportedError(
                 node.op_type, node.name, f"the domain {node.domain!r} is unknown"
             )
+    for value in model.graph.output:
+        value.type.tensor_type.shape.SetInParent()  # wanted by the checker; inferred again later
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:

@@ -1,7 +1,7 @@
 """Train the demo network on scikit-learn's digits and write ``digits.onnx`` (float32).
 
     pip install hai-hpu[dev,train]
-    python examples/digits/train.py
+    python -m examples.digits.train
 
 The same 360 images are held out as in ``data.py``. Seeded: the same accuracy on the same machine.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from data import split
+from examples.digits.data import split
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 

@@ -1,1 +1,60 @@
-"""The HAI HPU: an open inference accelerator, from ONNX to RTL."""
+"""The HAI HPU: an open inference accelerator, from ONNX to RTL.
+
+>>> import hpu
+>>> session = hpu.InferenceSession("model.onnx")
+>>> logits, = session.run(None, {"image": images})
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hpu.compiler.errors import ModelError, UnsupportedError
+    from hpu.hw.config import CONFIGS, Config
+    from hpu.runtime.errors import HpuError, InputError, ProgramError
+    from hpu.runtime.program import Program
+    from hpu.runtime.program import load as load_program
+    from hpu.runtime.session import InferenceSession
+    from hpu.runtime.source import compile_model as compile
+
+__all__ = [
+    "CONFIGS",
+    "Config",
+    "HpuError",
+    "InferenceSession",
+    "InputError",
+    "ModelError",
+    "Program",
+    "ProgramError",
+    "UnsupportedError",
+    "compile",
+    "load_program",
+]
+
+__version__ = "0.1.0"
+
+#: Module and name of everything exported; imported on first use, so that `import hpu` is instant.
+_PLACES = {
+    "CONFIGS": ("hpu.hw.config", "CONFIGS"),
+    "Config": ("hpu.hw.config", "Config"),
+    "HpuError": ("hpu.runtime.errors", "HpuError"),
+    "InferenceSession": ("hpu.runtime.session", "InferenceSession"),
+    "InputError": ("hpu.runtime.errors", "InputError"),
+    "ModelError": ("hpu.compiler.errors", "ModelError"),
+    "Program": ("hpu.runtime.program", "Program"),
+    "ProgramError": ("hpu.runtime.errors", "ProgramError"),
+    "UnsupportedError": ("hpu.compiler.errors", "UnsupportedError"),
+    "compile": ("hpu.runtime.source", "compile_model"),
+    "load_program": ("hpu.runtime.program", "load"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'hpu' has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,117 @@
+"""A device with programs: inputs in, outputs and measurements out."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from hpu.hw.config import Config
+from hpu.runtime.devices import Device, FunctionalDevice, RtlDevice
+from hpu.runtime.driver import Driver
+from hpu.runtime.errors import InputError
+from hpu.runtime.layout import from_device, pack, tensor_bytes, to_device, unpack
+from hpu.runtime.profile import Run
+from hpu.runtime.program import Port, Program
+
+__all__ = ["DEVICES", "Executor", "Stage", "open_device"]
+
+DEVICES = ("functional", "rtl")
+#: Memory of a device; pages that nobody touches take no room.
+_DRAM_BYTES = 1 << 30
+#: Called while something lasts: what is done, steps done, steps in all (0 when not known).
+Stage = Callable[[str, float, float], None]
+
+
+def open_device(name: str, config: Config, dram_bytes: int, stage: Stage | None = None) -> Device:
+    """The named device; the Verilated machine is built when it is not in the cache.
+
+    Raises
+    ------
+    InputError
+        When there is no such device.
+    HpuError
+        When the machine cannot be built.
+    """
+    if name not in DEVICES:
+        raise InputError(f"device must be one of {', '.join(DEVICES)}, not {name!r}.")
+    if name == "functional":
+        return FunctionalDevice(config, dram_bytes=dram_bytes)
+    return RtlDevice(config, dram_bytes=dram_bytes, progress=stage)
+
+
+class Executor:
+    """One device that runs any program of its configuration.
+
+    Parameters
+    ----------
+    device:
+        ``"functional"`` or ``"rtl"``; opened when the first program runs.
+    stage:
+        Called while the machine is built and while programs run.
+    """
+
+    def __init__(self, config: Config, device: str, stage: Stage | None = None):
+        self.config, self.device_name, self.stage = config, device, stage
+        self._driver: Driver | None = None
+        self._loaded: Program | None = None
+
+    def run(self, program: Program, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs of ``program`` on ``arrays``, by name.
+
+        Raises
+        ------
+        DeviceError
+            When the machine stops with a fault.
+        """
+        self._start(program, arrays)
+        return self.read(program.outputs)
+
+    def measure(
+        self, program: Program, arrays: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], Run]:
+        """As :meth:`run`, and what the device measured."""
+        counters, cycles, events = self._start(program, arrays, record=True)
+        return self.read(program.outputs), Run(counters, events, cycles)
+
+    def read(self, ports: Iterable[Port]) -> dict[str, np.ndarray]:
+        """Tensors as they stand in the device's memory, by name, as the user sees them."""
+        return {port.name: from_device(self.read_device(port), port) for port in ports}
+
+    def read_device(self, port: Port) -> np.ndarray:
+        """A tensor as it stands in the device's memory: int8 (n, y, x, c)."""
+        assert self._driver is not None
+        data = self._driver.read(port.address, tensor_bytes(port.shape4, self.config))
+        return unpack(data, port.shape4, self.config)
+
+    def _start(
+        self, program: Program, arrays: Mapping[str, np.ndarray], *, record: bool = False
+    ) -> tuple[dict[str, int], int | None, np.ndarray | None]:
+        driver = self._ready(program)
+        for port in program.inputs:
+            data = pack(to_device(arrays[port.name], port), self.config)
+            driver.device.write_memory(port.address, data)
+        device = driver.device
+        if not isinstance(device, RtlDevice):
+            return driver.run().counters, None, None
+        device.record_events(record)
+        result = driver.run(progress=self._cycles())
+        return result.counters, result.cycles, device.take_events() if record else None
+
+    def _cycles(self) -> Callable[[int], None] | None:
+        stage = self.stage
+        return None if stage is None else lambda cycles: stage("simulating cycles", cycles, 0)
+
+    def _ready(self, program: Program) -> Driver:
+        if self._driver is None or self._driver.device.dram_bytes < program.dram_bytes:
+            self.close()
+            size = max(_DRAM_BYTES, program.dram_bytes)
+            self._driver = Driver(open_device(self.device_name, self.config, size, self.stage))
+        if self._loaded is not program:
+            self._driver.load(program)
+            self._loaded = program
+        return self._driver
+
+    def close(self) -> None:
+        """Free the device."""
+        if self._driver is not None:
+            self._driver.device.close()
+        self._driver = self._loaded = None

@@ -1,0 +1,165 @@
+"""Running a network: sessions like onnxruntime's."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hpu.hw.config import Config
+from hpu.runtime.errors import InputError
+from hpu.runtime.execution import DEVICES, Executor, Stage
+from hpu.runtime.interface import NodeArg, batch_of, check_feeds
+from hpu.runtime.profile import Run
+from hpu.runtime.program import Program
+from hpu.runtime.source import Calibration, Model, open_source
+
+__all__ = ["InferenceSession"]
+
+#: Images of a larger batch go through the machine in several equal parts.
+MAX_BATCH = 512
+
+
+class InferenceSession:
+    """A network on a device.
+
+    Parameters
+    ----------
+    model:
+        An ONNX model (path, bytes or ``ModelProto``), a ``.hpu`` file, or a :class:`Program`.
+    device:
+        ``"functional"`` executes the program with numpy; ``"rtl"`` simulates the machine.
+    config:
+        Name of a configuration, or one; by default the program's own, and hai-v1 for a model.
+    batch:
+        Compile for this batch only. Without it a model with a symbolic batch is compiled for the
+        batch of each feed.
+    calibration:
+        For a float model: arrays by input name, or an ``.npz`` file.
+    progress:
+        Called with what is done, the steps done and the steps in all (0: not known).
+
+    Raises
+    ------
+    HpuError
+        When the model or program cannot be used; the message says why.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        device: str = "functional",
+        config: str | Config | None = None,
+        batch: int | None = None,
+        calibration: Calibration | None = None,
+        progress: Stage | None = None,
+    ):
+        if device not in DEVICES:
+            raise InputError(f"device must be one of {', '.join(DEVICES)}, not {device!r}.")
+        self._source, self.config = open_source(
+            model, config=config, batch=batch, calibration=calibration
+        )
+        self.device = device
+        self._progress = progress
+        self._executor = Executor(self.config, device, progress)
+
+    def get_inputs(self) -> list[NodeArg]:
+        """Name, shape and type of every input."""
+        return list(self._source.inputs)
+
+    def get_outputs(self) -> list[NodeArg]:
+        """Name, shape and type of every output."""
+        return list(self._source.outputs)
+
+    def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[np.ndarray]:
+        """Outputs, in the order of ``output_names`` (all of them if ``None``).
+
+        Raises
+        ------
+        InputError
+            When a name, shape or type is wrong.
+        DeviceError
+            When the machine stops with a fault.
+        """
+        chosen = self._chosen(output_names)
+        arrays = check_feeds(feeds, self._source.inputs)
+        if self._source.fixed is not None:
+            results = self._execute(arrays, self._source.fixed)
+        else:
+            results = self._in_parts(arrays, batch_of(arrays, self._source.inputs))
+        return [results[name] for name in chosen]
+
+    def run_batches(
+        self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]
+    ) -> list[np.ndarray]:
+        """As :meth:`run`, but inputs may hold any multiple of a fixed batch, run one by one.
+
+        Raises
+        ------
+        InputError
+            Also when the inputs hold no whole number of batches.
+        """
+        count = self.batches(feeds)
+        if count == 1:
+            return self.run(output_names, feeds)
+        pieces = [np.split(np.asarray(value), count) for value in feeds.values()]
+        parts = []
+        for piece in zip(*pieces, strict=True):
+            parts.append(self.run(output_names, dict(zip(feeds, piece, strict=True))))
+            if self._progress is not None:
+                self._progress("running", len(parts), count)
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    def batches(self, feeds: Mapping[str, Any]) -> int:
+        """Batches of a fixed size that ``feeds`` hold; 1 where that is no whole number."""
+        if self._source.fixed is None:
+            return 1
+        counts = {_times(np.shape(value), self._source.fixed) for value in feeds.values()}
+        return counts.pop() if len(counts) == 1 else 1
+
+    def measure(self, feeds: Mapping[str, Any]) -> tuple[Program, dict[str, np.ndarray], Run]:
+        """Run once and measure: the program, the outputs by name, and what the device tells.
+
+        Raises
+        ------
+        InputError
+            Also when the feeds are more than one program takes.
+        """
+        arrays = check_feeds(feeds, self._source.inputs)
+        batch = self._source.fixed or batch_of(arrays, self._source.inputs)
+        if batch > MAX_BATCH and self._source.fixed is None:
+            raise InputError(f"one run takes at most a batch of {MAX_BATCH}, not {batch}.")
+        program = self._source.program(batch)
+        outputs, run = self._executor.measure(program, arrays)
+        return program, outputs, run
+
+    def _chosen(self, names: Sequence[str] | None) -> list[str]:
+        known = [arg.name for arg in self._source.outputs]
+        for name in names or ():
+            if name not in known:
+                raise InputError(
+                    f"output {name!r} is unknown; the outputs are: {', '.join(known)}."
+                )
+        return known if names is None else list(names)
+
+    def _in_parts(self, arrays: dict[str, np.ndarray], batch: int) -> dict[str, np.ndarray]:
+        parts = -(-batch // MAX_BATCH)
+        if parts == 1:
+            return self._execute(arrays, batch)
+        size = -(-batch // parts)
+        results = [
+            self._execute(_slice(arrays, start, size), min(size, batch - start))
+            for start in range(0, batch, size)
+        ]
+        return {name: np.concatenate([part[name] for part in results]) for name in results[0]}
+
+    def _execute(self, arrays: dict[str, np.ndarray], batch: int) -> dict[str, np.ndarray]:
+        return self._executor.run(self._source.program(batch), arrays)
+
+
+def _times(shape: tuple[int, ...], fixed: int) -> int:
+    return shape[0] // fixed if shape and shape[0] % fixed == 0 else 1
+
+
+def _slice(arrays: dict[str, np.ndarray], start: int, size: int) -> dict[str, np.ndarray]:
+    return {name: value[start : start + size] for name, value in arrays.items()}

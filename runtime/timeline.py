@@ -1,0 +1,89 @@
+"""When every instruction ran: the machine's event log, turned into spans and charged to nodes."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from hpu.hw.isa import Unit
+from hpu.runtime.program import NodeRange
+
+__all__ = ["Timeline", "node_of", "timeline"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Timeline:
+    """Spans in the order of their starts, one per instruction: int64 arrays of equal length.
+
+    Instruction ``pc`` ran on ``unit`` from cycle ``start`` to ``end``, counted from the first.
+    """
+
+    unit: np.ndarray
+    pc: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.pc)
+
+
+def timeline(events: np.ndarray) -> Timeline:
+    """Spans of a log of dtype ``hpu.sim.rtl.EVENT``: cycle, pc, unit, end (0 or 1).
+
+    Raises
+    ------
+    ValueError
+        When a start has no end or an end no start.
+    """
+    spans = np.concatenate([_spans(events, int(unit)) for unit in Unit])
+    spans = spans[np.lexsort((spans[:, 0], spans[:, 2]))]
+    origin = spans[0, 2] if len(spans) else 0
+    return Timeline(spans[:, 0], spans[:, 1], spans[:, 2] - origin, spans[:, 3] - origin)
+
+
+def _spans(events: np.ndarray, unit: int) -> np.ndarray:
+    """Rows unit, pc, start, end. A unit runs in order, so its k-th start has its k-th end."""
+    own = events[events["unit"] == unit]
+    starts, ends = own[own["end"] == 0], own[own["end"] == 1]
+    if not np.array_equal(starts["pc"], ends["pc"]):
+        raise ValueError(f"the log of unit {Unit(unit).name} has starts and ends that do not match")
+    columns = (np.full(len(starts), unit), starts["pc"], starts["cycle"], ends["cycle"])
+    return np.stack([column.astype(np.int64) for column in columns], axis=1)
+
+
+def node_of(pcs: np.ndarray, nodes: Sequence[NodeRange]) -> np.ndarray:
+    """Index into ``nodes`` of the range that holds each instruction; -1 where none does."""
+    size = max((node.first + node.count for node in nodes), default=0)
+    owner = np.full(max(size, int(pcs.max(initial=0)) + 1), -1)
+    for index, node in enumerate(nodes):
+        owner[node.first : node.first + node.count] = index
+    return owner[pcs]
+
+
+def charged(spans: Timeline, nodes: Sequence[NodeRange]) -> np.ndarray:
+    """Cycles that each node added to the run; they sum to the cycle of the last end.
+
+    Nodes overlap: a node is charged the time from the end of the node that ended before it.
+    """
+    ends = _last_ends(spans, nodes)
+    order = np.argsort(ends, kind="stable")
+    result = np.zeros(len(nodes), np.int64)
+    result[order] = np.diff(ends[order], prepend=0)
+    return result
+
+
+def _last_ends(spans: Timeline, nodes: Sequence[NodeRange]) -> np.ndarray:
+    ends = np.zeros(len(nodes), np.int64)
+    np.maximum.at(ends, node_of(spans.pc, nodes), spans.end)
+    return ends
+
+
+def busy(spans: Timeline, unit: Unit, nodes: Sequence[NodeRange]) -> np.ndarray:
+    """Cycles in which ``unit`` ran an instruction of each node; overlaps count once."""
+    chosen = spans.unit == unit
+    start, end = spans.start[chosen], spans.end[chosen]
+    owner = node_of(spans.pc[chosen], nodes)
+    before = np.concatenate([[0], np.maximum.accumulate(end)[:-1]]) if len(end) else end
+    result = np.zeros(len(nodes), np.int64)
+    np.add.at(result, owner, np.maximum(end - np.maximum(start, before), 0))
+    return result
