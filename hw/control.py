@@ -51,6 +51,7 @@ class Controller(wiring.Component):
         m = Module()
         left = Signal(range(_STOP_CYCLES))
         elapsed = Signal(32 + _WATCHDOG_SHIFT)
+        m.d.sync += self.end.eq(0)
         with m.If(left != 0):
             m.d.sync += left.eq(left - 1)
         with m.FSM():
