@@ -10,6 +10,7 @@ import numpy as np
 from hpu.hw import csr
 from hpu.hw.config import Config
 from hpu.runtime.errors import DeviceError, HpuError
+from hpu.runtime.threads import one_blas_thread
 from hpu.sim import rtl
 from hpu.sim.functional import Machine
 from hpu.sim.model import Progress
@@ -132,7 +133,8 @@ class FunctionalDevice:
 
     def _run(self) -> None:
         address = self._get("PROGRAM_HIGH") << 32 | self._get("PROGRAM_LOW")
-        outcome = self._machine.run(address, self._get("PROGRAM_COUNT"))
+        with one_blas_thread():
+            outcome = self._machine.run(address, self._get("PROGRAM_COUNT"))
         for name, value in outcome.counters.items():
             self._counters[name] += value
         self._set("FAULT_CAUSE", int(outcome.cause))
