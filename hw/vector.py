@@ -148,7 +148,7 @@ class VectorUnit(wiring.Component):
     def _emission(self, m, item, held, passes):
         """The lanes' step, whether it ends an element, and that element's destination."""
         from_acc = self.acc.valid & self.acc.ready
-        step, last = Signal(LaneStep), Signal()
+        step, last = Signal(LaneStep()), Signal()
         target = Signal(1 + ub_address(self._config))
         m.d.comb += [
             step.operand.eq(self.ub_read.valid & self.ub_read.ready & item.operand),
@@ -165,7 +165,7 @@ class VectorUnit(wiring.Component):
     def _delayed(self, m, step):
         """``step`` when its data stand at the lanes."""
         for stage in range(_READ_LATENCY):
-            held = Signal(LaneStep, name=f"step_{stage}")
+            held = Signal(LaneStep(), name=f"step_{stage}")
             m.d.sync += held.eq(step)
             with m.If(self._clear):
                 m.d.sync += held.eq(0)

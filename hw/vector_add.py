@@ -10,22 +10,24 @@ __all__ = ["ADD_STAGES", "AddSetting", "VectorAdd"]
 ADD_STAGES = 6
 
 
-class AddSetting(data.Struct):
+class AddSetting(data.StructLayout):
     """Constants of an addition and of the clip after it.
 
+    ``below``, equal to 2^shift - 1, masks the bits below the rounding bit of twice the sum.
     ``s_mult`` = 1 with every other constant of the addition 0 lets ``s`` through unchanged.
     """
 
-    s_zero: signed(8)
-    b_zero: signed(8)
-    out_zero: signed(8)
-    low: signed(8)
-    high: signed(8)
-    shift: 5
-    #: Bits below the rounding bit of twice the sum: 2^shift - 1.
-    below: 31
-    s_mult: signed(18)
-    b_mult: signed(18)
+    def __init__(self):
+        names = ("s_zero", "b_zero", "out_zero", "low", "high")
+        super().__init__(
+            {
+                **dict.fromkeys(names, signed(8)),
+                "shift": 5,
+                "below": 31,
+                "s_mult": signed(18),
+                "b_mult": signed(18),
+            }
+        )
 
 
 class VectorAdd(wiring.Component):
@@ -41,7 +43,7 @@ class VectorAdd(wiring.Component):
                 "en": In(ADD_STAGES),
                 "s": In(signed(8)),
                 "b": In(signed(8)),
-                "setting": In(AddSetting),
+                "setting": In(AddSetting()),
                 "o": Out(signed(8)),
             }
         )

@@ -1,6 +1,6 @@
 """One lane group of the vector unit: everything between the reads and the write."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -44,14 +44,14 @@ class LaneSetting(data.StructLayout):
                 "a_zero": signed(8),
                 "zero": signed(8),
                 "operand": 1,
-                "add": AddSetting,
+                "add": AddSetting(),
                 "use_table": 1,
                 "table": ceil_log2(config.tables),
             }
         )
 
 
-class LaneStep(data.Struct):
+class LaneStep(data.StructLayout):
     """What the data of this cycle are.
 
     ``operand``: ``ub`` is an element's second operand. ``valid``: the data are an accumulator
@@ -59,12 +59,10 @@ class LaneStep(data.Struct):
     that is not ``inside`` the image has no data.
     """
 
-    operand: 1
-    valid: 1
-    acc: 1
-    first: 1
-    last: 1
-    inside: 1
+    def __init__(self):
+        super().__init__(
+            dict.fromkeys(("operand", "valid", "acc", "first", "last", "inside"), unsigned(1))
+        )
 
 
 class VectorLanes(wiring.Component):
@@ -90,7 +88,7 @@ class VectorLanes(wiring.Component):
                 "record": In(1),
                 "record_addr": In(ceil_log2(self._record_rows)),
                 "plain": In(1),
-                "step": In(LaneStep),
+                "step": In(LaneStep()),
                 "acc": In(32 * config.group),
                 "ub": In(self._width),
                 "load": In(1),
@@ -107,7 +105,7 @@ class VectorLanes(wiring.Component):
         live = self._live(m)
         records = self._records(m)
         operands = self._operands(m, live)
-        held = Signal(LaneStep, reset_less=True)
+        held = Signal(LaneStep(), reset_less=True)
         with m.If(self.step.valid):
             m.d.sync += held.eq(self.step)
         results = []

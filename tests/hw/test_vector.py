@@ -1,0 +1,44 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from hpu.hw.config import CONFIGS
+from hpu.hw.vector import VectorUnit
+from hpu.sim.testbench import simulate
+
+TEST_FILE = Path(__file__).with_name("cocotb_vector.py")
+#: rows, columns, lane group, tables, words of the buffer, its segments
+SHAPES = [
+    (16, 16, 4, 2, 1024, 4),
+    (8, 16, 4, 1, 768, 3),
+    (24, 8, 8, 3, 512, 1),
+    (4, 4, 4, 2, 320, 5),
+]
+
+
+def shaped(rows, cols, group, tables, ub_depth, ub_segments):
+    return dataclasses.replace(
+        CONFIGS["lab-16"],
+        name="shaped",
+        rows=rows,
+        cols=cols,
+        tile=4,
+        group=group,
+        tables=tables,
+        param_sets=3,
+        ub_depth=ub_depth,
+        ub_segments=ub_segments,
+        axi_bytes=max(4, group),
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_vector_unit(shape):
+    config = shaped(*shape)
+    counts = {"instructions": 12, "faults": 12, "stops": 12}
+    simulate(
+        VectorUnit(config=config),
+        test_file=TEST_FILE,
+        parameters={"config": dataclasses.asdict(config), **counts},
+    )
