@@ -1,4 +1,4 @@
-"""Errors about the user's model. Each message is one sentence: the thing, the reason, what to do."""
+"""Errors about the user's model; each message is one sentence: thing, reason, way out."""
 
 from hpu.runtime.errors import HpuError
 

@@ -1,13 +1,14 @@
 """Fusion: what the vector unit does on the way from the accumulators to the buffer.
 
-Three passes, each from graph to graph. A fused operation gives the same bytes as the chain it stands
-for. Tables join only operations that are exact (see :func:`is_exact`): after one that may differ from
-onnxruntime by 1 LSB a table could make any difference of it.
+Three passes, each from graph to graph. A fused operation gives the same bytes as the chain it
+stands for. Tables join only operations that are exact (see :func:`is_exact`): after one that may
+differ from onnxruntime by 1 LSB a table could make any difference of it.
 """
 
 import dataclasses
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -97,7 +98,7 @@ def look_up(table: np.ndarray, values: np.ndarray) -> np.ndarray:
     return table[index, np.arange(table.shape[1])]
 
 
-def _joined(maker: ir.Op, op: ir.Op, **changes: object) -> ir.Op:
+def _joined(maker: ir.Op, op: ir.Op, **changes: Any) -> ir.Op:
     nodes = (*maker.nodes, *op.nodes)
     return dataclasses.replace(maker, nodes=nodes, out=op.out, **changes)
 

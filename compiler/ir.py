@@ -1,8 +1,8 @@
 """The compiler's graph: quantised tensors in device form and the operations the machine has.
 
-Every tensor is int8 with the logical axes (n, y, x, c). A uint8 ONNX tensor is held with its top bit
-flipped, zero point included, so nothing below the importer knows uint8. Relabellings (Flatten,
-Reshape, Transpose) exist only in :class:`HostTensor` and in the weights' order.
+Every tensor is int8 with the logical axes (n, y, x, c). A uint8 ONNX tensor is held with its top
+bit flipped, zero point included, so nothing below the importer knows uint8. Relabellings
+(Flatten, Reshape, Transpose) exist only in :class:`HostTensor` and in the weights' order.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Quant:
-    """Per-tensor quantisation: real = (q − zero)·scale with int8 q."""
+    """Per-tensor quantisation: real = (q - zero)·scale with int8 q."""
 
     scale: np.float32
     zero: int
@@ -48,14 +48,15 @@ class Op:
     nodes: tuple[str, ...]
     x: Tensor
     out: Tensor
-    #: Clip of the int8 result, then a table: int8 [256], or [256, c] with one for every channel, indexed by
-    #: the byte of the clipped result.
+    #: Clip of the int8 result, then a table: int8 [256], or [256, c] with one for every
+    #: channel, indexed by the byte of the clipped result.
     low: int = -128
     high: int = 127
     table: np.ndarray | None = None
     #: Quantisation of the result before the table, where it is not ``out.quant``; see ``result``.
     inner: Quant | None = None
-    #: The small ONNX models (int8 [256, 1 or c] to the same) that the table was made with, in order.
+    #: The small ONNX models (int8 [256, 1 or c] to the same) that the table was made with, in
+    #: order.
     sources: tuple[onnx.ModelProto, ...] = ()
 
     @property
@@ -71,7 +72,7 @@ class Op:
 
 @dataclasses.dataclass(frozen=True)
 class Residual:
-    """A fused addition after requantisation: ``own`` is the requantised value's, ``other`` the addend's."""
+    """A fused addition of ``tensor`` after requantisation to ``own``."""
 
     tensor: Tensor
     own: Quant
@@ -79,13 +80,13 @@ class Residual:
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Conv(Op):
-    """Convolution or dense layer (a dense layer over (c, h, w) is a convolution with kernel h × w).
+    """Convolution or dense layer (a dense layer over (c, h, w) has the kernel h by w).
 
-    ``weight``: int16 [cout, kh, kw, cin // groups], zero point subtracted, −255 … 255.
-    ``bias``: int32 [cout] as in ONNX (the zero point of x is not folded in).
-    ``scale``: float32 [cout], ``x_scale·w_scale/y_scale`` in onnxruntime's order of operations.
-    The zero point added is ``result.zero``. With a ``residual``, ``scale`` leads to ``residual.own`` and
-    the sum is in ``result``.
+    ``weight``: int16 [cout, kh, kw, cin // groups], zero point subtracted, -255 … 255. ``bias``:
+    int32 [cout] as in ONNX (the zero point of x is not folded in). ``scale``: float32 [cout],
+    ``x_scale·w_scale/y_scale`` in onnxruntime's order of operations. The zero point added is
+    ``result.zero``. With a ``residual``, ``scale`` leads to ``residual.own`` and the sum is in
+    ``result``.
     """
 
     weight: np.ndarray
@@ -141,8 +142,9 @@ class Unary(Op):
 class HostTensor:
     """An input or output as the user sees it.
 
-    The device tensor (n, y, x, c) is ``value.reshape(view).transpose(perm)``. ``dtype`` is float32 (the
-    host quantises or dequantises with ``scale`` and ``zero``, in ``quantised`` type), int8 or uint8.
+    The device tensor (n, y, x, c) is ``value.reshape(view).transpose(perm)``. ``dtype`` is
+    float32 (the host quantises or dequantises with ``scale`` and ``zero``, in ``quantised``
+    type), int8 or uint8.
     """
 
     name: str

@@ -1,5 +1,7 @@
 """Writing an ONNX model node by node."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
@@ -53,7 +55,7 @@ class Writer:
         """The name of a new constant for Reshape."""
         return self.constant(np.array(sizes, np.int64))
 
-    def node(self, op: str, inputs: list[str], out: str | None = None, **attributes: object) -> str:
+    def node(self, op: str, inputs: list[str], out: str | None = None, **attributes: Any) -> str:
         """One more node; gives its output's name."""
         out = out or self.fresh(op)
         domain = "com.microsoft" if op in CUSTOM else ""
@@ -74,7 +76,7 @@ class Writer:
         return [self.constant(np.float32(quant.scale)), self.constant(self.byte(quant.zero))]
 
     def retype(self, name: str, source: str, target: str, out: str | None = None) -> str:
-        """A value of one byte type as the other, its top bit flipped; as it is when they are one."""
+        """A value of one byte type as the other, its top bit flipped."""
         if source == target:
             return self.node("Identity", [name], out) if out else name
         zeros = {"int8": np.int8(0), "uint8": np.uint8(128)}

@@ -1,11 +1,12 @@
 """Export: the QOperator ONNX model that a graph means, for comparison with onnxruntime.
 
-Fused operations are taken apart again into the operators they stand for. Every tensor is int8, as on
-the device, or uint8 with the top bit flipped when some weights do not fit int8 (onnxruntime wants
-activations and weights of one type).
+Fused operations are taken apart again into the operators they stand for. Every tensor is int8, as
+on the device, or uint8 with the top bit flipped when some weights do not fit int8 (onnxruntime
+wants activations and weights of one type).
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,7 +26,8 @@ def export(graph: ir.Graph) -> onnx.ModelProto:
     Raises
     ------
     UnsupportedError
-        When weights of one operation spread over more than 255 steps, which onnxruntime has no type for.
+        When weights of one operation spread over more than 255 steps, which onnxruntime has no
+        type for.
     """
     wide = any(isinstance(op, ir.Conv) and _is_wide(op.weight) for op in graph.ops)
     writer = Writer("uint8" if wide else "int8")
@@ -130,12 +132,12 @@ def _conv(writer: Writer, op: ir.Op) -> str:
     )
 
 
-def _scales(op: ir.Conv, made: ir.Quant) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _scales(op: ir.Conv, made: ir.Quant) -> tuple[np.float32, np.ndarray, np.float32]:
     """Scales of x, weights and result: the real ones where known, else 1, ``scale`` and 1."""
     one = np.float32(1)
     if op.weight_scale is None:
-        return np.asarray(one), op.scale, np.asarray(one)
-    return np.float32(op.x.quant.scale), op.weight_scale, np.float32(made.scale)
+        return one, op.scale, one
+    return op.x.quant.scale, op.weight_scale, made.scale
 
 
 def _typed_weights(writer: Writer, op: ir.Conv) -> tuple[np.ndarray, np.ndarray]:
@@ -176,7 +178,11 @@ def _dense(writer: Writer, op: ir.Conv, weight: np.ndarray, quants: list[list[st
 def _pool(writer: Writer, op: ir.Op) -> str:
     assert isinstance(op, ir.Pool)
     x = value_name(op.x)
-    window = {"kernel_shape": list(op.kernel), "strides": list(op.strides), "pads": list(op.pads)}
+    window: dict[str, Any] = {
+        "kernel_shape": list(op.kernel),
+        "strides": list(op.strides),
+        "pads": list(op.pads),
+    }
     if op.kind == "max":
         return writer.node("MaxPool", [x], dilations=list(op.dilations), **window)
     ends = [*writer.quant(op.x.quant), *writer.quant(op.result)]

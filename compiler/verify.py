@@ -1,4 +1,4 @@
-"""The verifier of the graph: run between passes, so that a wrong pass is caught where it was wrong."""
+"""The verifier of the graph, run between passes: a wrong pass is caught where it was wrong."""
 
 import math
 
@@ -10,7 +10,7 @@ __all__ = ["GraphError", "output_shape", "verify"]
 
 
 class GraphError(ValueError):
-    """A graph that breaks a rule of :mod:`hpu.compiler.ir`: a fault of the pass before, not the user's."""
+    """A graph that breaks a rule of :mod:`hpu.compiler.ir`: a pass's fault, not the user's."""
 
 
 def verify(graph: ir.Graph) -> ir.Graph:

@@ -69,7 +69,7 @@ class Builder:
         return tensor
 
     def bind_usual(self, node: Node, value: Activation) -> None:
-        """Axes of an input that its first reader does not care about: as ONNX's operators have them."""
+        """Axes of an input whose first reader takes any: as ONNX's operators have them."""
         rank = len(value.shape)
         if value.base.shape4 is None and rank not in _USUAL:
             node.refuse(f"its input has {rank} dimensions; the HPU takes at most 4")

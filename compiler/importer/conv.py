@@ -32,8 +32,6 @@ def convolve(
     builder: Builder, node: Node, value: Activation, weights: Weights, bias: object
 ) -> Pending:
     """A convolution of ``value`` with weights [cout, cin // groups, kh, kw]."""
-    if weights.steps.ndim != 4:
-        node.refuse(f"it has {weights.steps.ndim - 2} spatial dimensions; the HPU convolves 2")
     x = builder.image(node, value)
     groups = node.attribute("group", 1)
     cout, cin, *kernel = weights.steps.shape

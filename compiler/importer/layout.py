@@ -1,8 +1,8 @@
 """Relabellings without moving data: how an ONNX value lies over a device tensor.
 
 A value is a row-major walk over digits of the device tensor's axes. Reshape regroups the digits,
-Transpose reorders them; neither moves a byte. An operator asks for the digits of each of the value's
-dimensions and sees whether they are the axes it needs.
+Transpose reorders them; neither moves a byte. An operator asks for the digits of each of the
+value's dimensions and sees whether they are the axes it needs.
 """
 
 import dataclasses
@@ -112,7 +112,7 @@ def _take(rest: list[Digit], size: int) -> tuple[Digit, ...]:
 
 
 def translate(layout: Layout, binding: Sequence[tuple[Digit, Digit]]) -> Layout:
-    """``layout`` over a flat input, rewritten for the device axes that ``binding`` gives its digits.
+    """``layout`` over a flat input, for the device axes that ``binding`` gives its digits.
 
     ``binding`` pairs each digit of the flat input with its device digit.
     """

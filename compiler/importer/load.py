@@ -29,7 +29,8 @@ def load_model(
     Raises
     ------
     ModelError
-        When the file cannot be read, is not a sound ONNX model, or has a dimension that is not known.
+        When the file cannot be read, is not a sound ONNX model, or has a dimension that is not
+        known.
     """
     model = read_model(source)
     _check(model)

@@ -16,8 +16,6 @@ __all__ = ["average", "average_pool", "global_average_pool", "max_pool"]
 
 def max_pool(builder: Builder, node: Node) -> Pending:
     """MaxPool of a quantised activation."""
-    if len(node.proto.output) > 1 and node.proto.output[1]:
-        node.refuse("the indices of the maxima are not given")
     value = builder.quantised(node, 0)
     return _pool(builder, node, value, "max")
 
@@ -36,8 +34,9 @@ def _pool(builder: Builder, node: Node, value: Activation, kind: str) -> Pending
     x = builder.image(node, value)
     window = window_of(node, x.shape[1:3], pair(node, "kernel_shape", (0, 0)))
     include = bool(node.attribute("count_include_pad", 0)) and any(window.pads)
-    if kind == "average" and include and node.attribute("ceil_mode", 0):
-        node.refuse("count_include_pad together with ceil_mode is not supported")
+    for k, pad in enumerate(window.pads):
+        if pad > window.dilations[k % 2] * (window.kernel[k % 2] - 1):
+            node.refuse(f"its padding {pad} is not less than its window")
     return _pending(builder, node, value, kind, window, include)
 
 

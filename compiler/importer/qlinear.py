@@ -1,5 +1,7 @@
 """The QOperator form: one node that reads bytes and writes bytes."""
 
+from onnx import helper
+
 from hpu.compiler.importer import add, conv, dense, pool
 from hpu.compiler.importer.build import Builder
 from hpu.compiler.importer.node import Node
@@ -23,7 +25,7 @@ def _read(builder: Builder, node: Node, data: int) -> Activation:
     value = node.given(data)
     if not isinstance(value, Activation):
         node.refuse(f"its input {node.proto.input[data]!r} must be an activation")
-    meet(node, value, onnx_quant(node, data + 1, data + 2))
+    meet(node, value, onnx_quant(node, data + 1, data + 2, value.base.dtype))
     return builder.quantised(node, data)
 
 
@@ -31,11 +33,8 @@ def _result(node: Node, scale: int, like: Activation) -> OnnxQuant:
     """The result's quantisation in inputs ``scale`` and ``scale + 1``."""
     if node.input(scale) is None:
         node.refuse("it gives a float result; only quantised results are supported")
-    quant = onnx_quant(node, scale, scale + 1)
     assert like.base.quant is not None
-    if node.input(scale + 1) is None:
-        return OnnxQuant(quant.scale, 0, like.base.quant.dtype)
-    return quant
+    return onnx_quant(node, scale, scale + 1, like.base.quant.dtype)
 
 
 def _constant(node: Node, k: int, axis: int) -> QuantConstant:
@@ -60,8 +59,6 @@ def qlinear_conv(builder: Builder, node: Node) -> Activation:
 def qlinear_matmul(builder: Builder, node: Node) -> Activation:
     """QLinearMatMul with constant weights."""
     value = _read(builder, node, 0)
-    if len(node.given(3).shape) != 2:
-        node.refuse("its weights must be a constant matrix")
     weights = weights_of(_with(node, [_constant(node, 3, 1)]), 0, 1)
     pending = dense.product(builder, node, value, weights, None)
     return builder.emit(pending, node.output, _result(node, 6, value))
@@ -78,7 +75,6 @@ def q_gemm(builder: Builder, node: Node) -> Activation:
 
 def qlinear_add(builder: Builder, node: Node) -> Activation:
     """QLinearAdd of the domain com.microsoft, of two activations or one and a constant."""
-    quant = _result(node, 6, _first_activation(node))
     sides: list[Value | None] = []
     for k in (0, 3):
         if isinstance(node.given(k), Activation):
@@ -86,32 +82,22 @@ def qlinear_add(builder: Builder, node: Node) -> Activation:
             sides.append(Activation(value.base, value.flat, real=True))
         else:
             sides.append(_constant(node, k, 0))
-    proto = type(node.proto)(op_type="Add", input=["a", "b"], output=[node.output])
-    plain = Node(proto, sides, 0, node.opset)
+    read = [value for value in sides if isinstance(value, Activation)]
+    if not read:
+        node.refuse("both its inputs are constants")
+    plain = Node(helper.make_node("Add", ["a", "b"], [node.output]), sides, 0, node.opset)
     plain.op_type, plain.name = node.op_type, node.name
-    return builder.emit(add.add(builder, plain), node.output, quant)
-
-
-def _first_activation(node: Node) -> Activation:
-    for k in (0, 3):
-        value = node.given(k)
-        if isinstance(value, Activation) and value.base.quant is not None:
-            return value
-    node.refuse("none of its inputs is a quantised activation")
+    return builder.emit(add.add(builder, plain), node.output, _result(node, 6, read[0]))
 
 
 def qlinear_average_pool(builder: Builder, node: Node) -> Activation:
     """QLinearAveragePool of the domain com.microsoft."""
-    if node.attribute("channels_last", 0):
-        node.refuse("channels_last must be 0")
     value = _read(builder, node, 0)
     return builder.emit(pool.average(builder, node, value), node.output, _result(node, 3, value))
 
 
 def qlinear_global_average_pool(builder: Builder, node: Node) -> Activation:
     """QLinearGlobalAveragePool of the domain com.microsoft."""
-    if node.attribute("channels_last", 0):
-        node.refuse("channels_last must be 0")
     value = _read(builder, node, 0)
     pending = pool.global_average_pool(builder, node, value)
     return builder.emit(pending, node.output, _result(node, 3, value))

@@ -1,6 +1,7 @@
 """QuantizeLinear and DequantizeLinear: where a QDQ group begins and ends."""
 
 import numpy as np
+from onnx import helper
 
 from hpu.compiler.errors import ModelError
 from hpu.compiler.importer import unary
@@ -44,7 +45,7 @@ def dequantize(builder: Builder, node: Node) -> Value:
         return quant_constant(node, 0, 1, 2, node.attribute("axis", 1))
     if not isinstance(value, Activation):
         node.refuse("its input is not an integer tensor")
-    meet(node, value, onnx_quant(node, 1, 2, value.base))
+    meet(node, value, onnx_quant(node, 1, 2, _byte_type(value)))
     return Activation(value.base, value.flat, real=True)
 
 
@@ -60,17 +61,30 @@ def meet(node: Node, value: Activation, quant: OnnxQuant) -> None:
         )
 
 
-def onnx_quant(node: Node, scale: int, zero: int, base: object = None) -> OnnxQuant:
-    """The per-tensor quantisation in inputs ``scale`` and ``zero`` of ``node``."""
+def onnx_quant(node: Node, scale: int, zero: int, like: str = "uint8") -> OnnxQuant:
+    """The per-tensor quantisation in inputs ``scale`` and ``zero`` of ``node``.
+
+    ``like`` is the type of bytes when there is no zero point (which is 0 then).
+    """
     scales = check_scale(node, node.constant(scale, "scale"))
     given = node.input(zero)
-    zeros = np.uint8(0) if given is None else node.constant(zero, "zero point")
+    zeros = _default_zero(node, like) if given is None else node.constant(zero, "zero point")
     zeros = np.asarray(zeros)
     if scales.size != 1 or zeros.size != 1:
         node.refuse("activations are quantised per tensor, so scale and zero point must be scalars")
     if str(zeros.dtype) not in ("int8", "uint8"):
         node.refuse(f"activations must be int8 or uint8, not {zeros.dtype}")
-    return OnnxQuant(scales.reshape(())[()], int(zeros.reshape(())), str(zeros.dtype))
+    return OnnxQuant(np.float32(scales.item()), int(zeros.reshape(())), str(zeros.dtype))
+
+
+def _byte_type(value: Activation) -> str:
+    return value.base.quant.dtype if value.base.quant else value.base.dtype
+
+
+def _default_zero(node: Node, like: str) -> np.ndarray:
+    if node.op_type == "QuantizeLinear" and node.attribute("output_dtype", 0):
+        return np.zeros((), helper.tensor_dtype_to_np_dtype(node.attribute("output_dtype")))
+    return np.zeros((), like)
 
 
 def check_scale(node: Node, scale: np.ndarray) -> np.ndarray:
@@ -93,7 +107,7 @@ def check_scale(node: Node, scale: np.ndarray) -> np.ndarray:
 
 
 def quant_constant(node: Node, data: int, scale: int, zero: int, axis: int) -> QuantConstant:
-    """The quantised constant in three inputs of ``node``; ``axis`` is that of a vector of scales."""
+    """The quantised constant in three inputs of ``node``; ``axis`` is the scales' own."""
     q = node.constant(data, "quantised constant")
     if str(q.dtype) not in ("int8", "uint8", "int32"):
         node.refuse(f"quantised constants must be int8, uint8 or int32, not {q.dtype}")

@@ -36,7 +36,7 @@ class Chain:
     last: str = "real"
 
     def then(self, node: Node, side: int, constants: dict[int, np.ndarray]) -> "Chain":
-        """The chain with one more node, which reads it at input ``side`` and constants elsewhere."""
+        """The chain with one more node, which reads it at input ``side``."""
         proto = onnx.NodeProto()
         proto.CopyFrom(node.proto)
         out = f"step{len(self.nodes)}"
@@ -55,7 +55,7 @@ class Chain:
         )
 
     def model(self, quant: OnnxQuant) -> onnx.ModelProto:
-        """A model from bytes [n, 1 or channels] in the device's int8 to bytes of ``quant``, likewise.
+        """A model from device bytes [n, 1 or channels] to device bytes of ``quant``.
 
         A uint8 tensor's top bit is flipped at either end, by its zero point.
         """
@@ -65,11 +65,11 @@ class Chain:
             *self.nodes,
             helper.make_node("QuantizeLinear", [self.last, "y_scale", "y_zero"], ["result"]),
         ]
-        constants = {
-            "x_scale": np.float32(before.scale),
-            "x_zero": np.int8(before.zero),
-            "y_scale": np.float32(after.scale),
-            "y_zero": np.int8(after.zero),
+        constants: dict[str, np.ndarray] = {
+            "x_scale": np.asarray(before.scale, np.float32),
+            "x_zero": np.asarray(before.zero, np.int8),
+            "y_scale": np.asarray(after.scale, np.float32),
+            "y_zero": np.asarray(after.zero, np.int8),
             **dict(self.constants),
         }
         inputs = {"bytes": np.zeros((256, self.channels), np.int8)}
@@ -207,7 +207,8 @@ def clip(builder: Builder, node: Node) -> Pending:
     value = node.given(0)
     low, high = _bounds(node)
     if not isinstance(value, Pending) or value.step is not None:
-        return _append(builder, _as_clip(node), value, 0, {1: np.float32(low), 2: np.float32(high)})
+        bounds = {1: np.asarray(low, np.float32), 2: np.asarray(high, np.float32)}
+        return _append(builder, _as_clip(node), value, 0, bounds)
     return dataclasses.replace(
         value,
         low=min(max(value.low, low), high),

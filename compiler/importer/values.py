@@ -41,8 +41,8 @@ class OnnxQuant:
 class Base:
     """A device tensor, or a graph input whose device axes are not decided yet.
 
-    ``binding`` pairs every digit of the flat input with its device digit; ``quant`` may be None until
-    the first DequantizeLinear of an integer input says it.
+    ``binding`` pairs every digit of the flat input with its device digit; ``quant`` may be None
+    until the first DequantizeLinear of an integer input says it.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Constant:
 
 @dataclasses.dataclass(frozen=True)
 class QuantConstant:
-    """DequantizeLinear of an integer constant; ``scale`` and ``zero`` are broadcast to its shape."""
+    """DequantizeLinear of an integer constant; ``scale`` and ``zero`` have its shape."""
 
     q: np.ndarray
     scale: np.ndarray
@@ -122,8 +122,8 @@ Finish = Callable[["Pending", str, OnnxQuant], ir.Op]
 class Pending:
     """A float result of an operator on dequantised inputs, before its QuantizeLinear.
 
-    ``low`` and ``high`` are the clip of Relu and Clip, as real numbers. ``bias``, where the operator
-    takes one, gives the same operator with a bias added per channel.
+    ``low`` and ``high`` are the clip of Relu and Clip, as real numbers. ``bias``, where the
+    operator takes one, gives the same operator with a bias added per channel.
     """
 
     finish: Finish

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from hpu.compiler import ir
+from hpu.compiler import ir, support
 from hpu.compiler.errors import ModelError, UnsupportedError
 from hpu.compiler.importer import add, conv, dense, pool, qlinear, quantisation, relabel, unary
 from hpu.compiler.importer.build import Builder
@@ -86,7 +86,7 @@ def import_graph(model: onnx.ModelProto, outputs: Sequence[str] | None = None) -
     wanted = list(outputs or [value.name for value in model.graph.output])
     for rank, proto in _needed(model, wanted, values):
         node = Node(proto, [_value(values, name) for name in proto.input], rank, opset)
-        values[node.output] = import_node(builder, node)
+        values[node.output] = _import(builder, node, model)
     ends = [_output(builder, values[name], name) for name in wanted]
     return ir.Graph(
         ops=builder.ops,
@@ -116,14 +116,33 @@ def _value(values: dict[str, Value], name: str) -> Value | None:
     return values[name] if name else None
 
 
+def _import(builder: Builder, node: Node, model: onnx.ModelProto) -> Value:
+    try:
+        return import_node(builder, node)
+    except UnsupportedError as error:
+        before = _quantised_before(node, model)
+        if node.op_type in support.CHECKS or before is None:
+            raise
+        reason = f"{error.reason}; the model can be ended before it, at {before!r}"
+        raise UnsupportedError(error.op_type, error.node, reason) from None
+
+
+def _quantised_before(node: Node, model: onnx.ModelProto) -> str | None:
+    """The value whose DequantizeLinear is the node's first input."""
+    for proto in model.graph.node:
+        if proto.op_type == "DequantizeLinear" and proto.output[0] in node.proto.input[:1]:
+            return proto.input[0]
+    return None
+
+
 def import_node(builder: Builder, node: Node) -> Value:
     """What is known of the first output of ``node``."""
     if node.op_type in ANY_VALUE:
+        support.check(node)
         return ANY_VALUE[node.op_type](builder, node)
     if all(isinstance(v, Constant | QuantConstant) for v in node.inputs if v is not None):
         return fold(node)
-    if node.op_type not in OPERATORS:
-        node.refuse("the HPU does not run this operator")
+    support.check(node)
     return OPERATORS[node.op_type](builder, node)
 
 

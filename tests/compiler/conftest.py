@@ -34,6 +34,12 @@ def random_graphs():
 
 
 @pytest.fixture(scope="session")
+def models():
+    """The maker of small ONNX models."""
+    return _module("onnx_models")
+
+
+@pytest.fixture(scope="session")
 def execute():
     """``execute(program, config, inputs)``: device tensors by name; refuses races."""
     return run_program

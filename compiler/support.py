@@ -1,0 +1,162 @@
+"""Which ONNX operators the HPU runs: one function for each.
+
+A function's check decides (it refuses the node with a reason), its docstring is the operator's line
+in ``docs/operators.md``, which ``python -m hpu.compiler.support`` writes and ``--check`` compares.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from hpu.compiler.importer.node import Node
+from hpu.compiler.importer.values import Activation, Pending
+
+__all__ = ["CHECKS", "check", "document", "main"]
+
+Check = Callable[[Node], None]
+CHECKS: dict[str, Check] = {}
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "operators.md"
+
+
+def check(node: Node) -> None:
+    """Return when the HPU runs the node, as far as the node alone can say.
+
+    Raises
+    ------
+    UnsupportedError
+        With the reason.
+    """
+    if node.op_type not in CHECKS:
+        node.refuse("the HPU does not run this operator")
+    CHECKS[node.op_type](node)
+
+
+def _operator(*op_types: str) -> Callable[[Check], Check]:
+    def register(function: Check) -> Check:
+        CHECKS.update(dict.fromkeys(op_types, function))
+        return function
+
+    return register
+
+
+def _constant_matrix(node: Node, k: int) -> None:
+    value = node.given(k)
+    if isinstance(value, Activation | Pending) or len(value.shape) != 2:
+        node.refuse("its weights must be a constant matrix")
+
+
+@_operator("Conv", "QLinearConv")
+def conv(node: Node) -> None:
+    """Two spatial dimensions; any kernel, stride, padding, dilation, groups; constant weights."""
+    weights = node.given(3 if node.op_type == "QLinearConv" else 1)
+    if isinstance(weights, Activation | Pending):
+        node.refuse("its weights must be constants")
+    if len(weights.shape) != 4:
+        node.refuse(f"it has {len(weights.shape) - 2} spatial dimensions; the HPU convolves 2")
+
+
+@_operator("Gemm", "QGemm")
+def gemm(node: Node) -> None:
+    """Constant weights and bias, either transB; transA 0, alpha 1, beta 1."""
+    _constant_matrix(node, 3 if node.op_type == "QGemm" else 1)
+    if node.attribute("transA", 0):
+        node.refuse("transA must be 0")
+    for name in ("alpha", "beta"):
+        if node.attribute(name, 1.0) != 1.0:
+            node.refuse(f"{name} must be 1, not {node.attribute(name):g}")
+
+
+@_operator("MatMul", "QLinearMatMul")
+def matmul(node: Node) -> None:
+    """Up to four dimensions times a constant matrix; an Add after it is its bias."""
+    _constant_matrix(node, 3 if node.op_type == "QLinearMatMul" else 1)
+
+
+@_operator("Add", "QLinearAdd")
+def add(node: Node) -> None:
+    """Two activations of one shape, or an activation and a constant per tensor or per channel."""
+
+
+@_operator("Relu", "Clip")
+def clip(node: Node) -> None:
+    """With constant bounds; joins the operator before it."""
+
+
+@_operator("LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish")
+def function(node: Node) -> None:
+    """Between DequantizeLinear and QuantizeLinear; a table of onnxruntime's own results."""
+
+
+@_operator("MaxPool")
+def max_pool(node: Node) -> None:
+    """Any window, stride, padding, dilation and ceil_mode; without the indices of the maxima."""
+    if len(node.proto.output) > 1 and node.proto.output[1]:
+        node.refuse("the indices of the maxima are not given")
+
+
+@_operator("AveragePool", "QLinearAveragePool")
+def average_pool(node: Node) -> None:
+    """Any window; with ceil_mode only when padding is not counted (count_include_pad 0)."""
+    if node.attribute("count_include_pad", 0) and node.attribute("ceil_mode", 0):
+        node.refuse("count_include_pad together with ceil_mode is not supported")
+    _channels_first(node)
+
+
+@_operator("GlobalAveragePool", "QLinearGlobalAveragePool")
+def global_average_pool(node: Node) -> None:
+    """Over the whole image."""
+    _channels_first(node)
+
+
+def _channels_first(node: Node) -> None:
+    if node.attribute("channels_last", 0):
+        node.refuse("channels_last must be 0")
+
+
+@_operator(
+    "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Shape"
+)
+def relabel(node: Node) -> None:
+    """Where no data moves: at the ends of the model, before a product, or undone by another one."""
+
+
+@_operator("QuantizeLinear", "DequantizeLinear")
+def quantisation(node: Node) -> None:
+    """int8 and uint8 activations per tensor; int8 and uint8 weights also per output channel."""
+    if node.attribute("block_size", 0):
+        node.refuse(f"its block_size must be 0, not {node.attribute('block_size')}")
+
+
+_HEAD = """# Operators
+
+Written by `python -m hpu.compiler.support` from the checks themselves. Operators work on quantised
+activations: in QDQ form (DequantizeLinear before, QuantizeLinear after) or as the QLinear operator.
+Nodes that read only constants are computed once, whatever their operator.
+
+| operators | what is run |
+|---|---|
+"""
+
+
+def document() -> str:
+    """The text of the page."""
+    lines: dict[str, list[str]] = {}
+    for op_type, function_ in CHECKS.items():
+        lines.setdefault((function_.__doc__ or "").strip(), []).append(op_type)
+    return _HEAD + "".join(f"| {', '.join(ops)} | {text} |\n" for text, ops in lines.items())
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page, or with ``--check`` compare it; 1 when it is out of date."""
+    if arguments == ["--check"]:
+        current = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+        if current != document():
+            print(f"{PAGE.name} is out of date; run python -m hpu.compiler.support")
+            return 1
+        return 0
+    PAGE.write_text(document(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
