@@ -1,6 +1,6 @@
 """Free-running counters, and the cause that every cycle of the matrix unit is charged to."""
 
-from amaranth.hdl import Const, Module, Signal, Value
+from amaranth.hdl import Const, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -81,7 +81,7 @@ class MatrixCause(wiring.Component):
             ("MATRIX_FETCH", self.coming),
             ("MATRIX_DRAINED", Const(1)),
         )
-        charged: Value = Const(0, 1)
+        charged = Const(0, 1)
         for name, holds in ladder:
             with m.If(holds & ~charged):
                 m.d.comb += self.causes[name].eq(1)

@@ -117,6 +117,8 @@ class LoadUnit(wiring.Component):
                 with m.Case(space):
                     m.d.comb += beyond.eq(walk.addr >= limit)
         m.d.comb += [
+            self.load.mask.eq(self.ub_write.mask),
+            self.load.data.eq(self.ub_write.data),
             self.ub_write.valid.eq(full & to_ub),
             self.load.valid.eq(full & ~to_ub),
             accepted.eq(full & (~to_ub | self.ub_write.ready)),
@@ -158,7 +160,6 @@ class LoadUnit(wiring.Component):
             self.load.table.eq(present.space == Space.TABLE),
             self.load.addr.eq(walk.addr),
         ]
-        m.d.comb += [self.load.mask.eq(word.mask), self.load.data.eq(word.data)]
 
     def _busy(self, m, idle):
         unit = self.unit

@@ -1,6 +1,6 @@
 """The AXI4 read side: three readers with IDs of their own share the address and data channels."""
 
-from amaranth.hdl import Const, Module, ResetInserter, Signal, Value, unsigned
+from amaranth.hdl import Const, Module, ResetInserter, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, Signature
 from amaranth.utils import exact_log2
@@ -78,7 +78,7 @@ class ReadPort(wiring.Component):
 
     def _grant(self, m, first, free, turn):
         order = [(first + k) % len(ReadId) for k in range(len(ReadId))]
-        taken: Value = Const(0, 1)
+        taken = Const(0, 1)
         for index in order:
             request = self.clients[index].request
             grant = request.valid & ~taken

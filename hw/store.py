@@ -169,7 +169,7 @@ class StoreUnit(wiring.Component):
         return full
 
     def _end(self, m, present, port, split, outside, halted):
-        """Report ends and the first fault; for a burst beyond the address space, after earlier ones."""
+        """Report ends and the first fault; a burst out of range only after earlier ones."""
         unit, fault, overflow = self.unit, Signal(), Signal()
         m.d.comb += [
             overflow.eq(split.overflow & port.idle),
