@@ -9,7 +9,7 @@ from hpu.compiler.ir import Graph, Op, Tensor
 from hpu.hw.config import Config
 from hpu.runtime.layout import block_widths
 
-__all__ = ["Scratch", "Space", "allocate", "describe", "refusal", "tensor_words"]
+__all__ = ["Planner", "Scratch", "Space", "allocate", "describe", "refusal", "tensor_words"]
 
 
 class Space:

@@ -2,9 +2,10 @@
 
 import dataclasses
 
-from hpu.compiler.allocate import Scratch, Space, allocate, describe, refusal
+from hpu.compiler.allocate import Planner, Scratch, Space, allocate, describe, refusal
 from hpu.compiler.context import Context, Place
 from hpu.compiler.emit import Emitter
+from hpu.compiler.errors import UnsupportedError
 from hpu.compiler.ir import Add, Conv, Graph, HostTensor, Op, Pool, Tensor, Unary
 from hpu.compiler.lower_conv import lower_conv
 from hpu.compiler.lower_elementwise import elementwise_axes, lower_elementwise
@@ -12,13 +13,12 @@ from hpu.compiler.lower_pool import lower_pool, pool_axes
 from hpu.compiler.lower_stream import plan_stream
 from hpu.compiler.plan_conv import plan_conv
 from hpu.compiler.sync import insert_tokens
-from hpu.compiler.tiling import largest_piece
 from hpu.compiler.weights_image import Image
 from hpu.hw.config import Config
 from hpu.runtime.layout import tensor_bytes
 from hpu.runtime.program import NodeRange, Port, Program, Segment
 
-__all__ = ["compile_graph", "lower_op", "macs"]
+__all__ = ["compile_graph", "lower_op", "macs", "memory_map", "planner"]
 
 #: Instructions and tensors start at multiples of this many bytes.
 _ALIGN = 4096
@@ -34,22 +34,18 @@ def compile_graph(graph: Graph, config: Config, *, keep: bool = False) -> Progra
     UnsupportedError
         When an operation does not fit the machine however it is cut up; names the node.
     """
-    graph = _separate(graph)
     kept = _kept(graph) if keep else []
-    bases, scratch = allocate(graph, config, _planner(config))
-    addresses, end = _addresses(graph, config, bases, kept)
+    graph = _separate(graph)
+    bases, scratch = allocate(graph, config, planner(config))
+    addresses, end = memory_map(graph, config, bases, kept)
+    _check_extent(end, config)
     places = {name: Place(bases.get(name), addresses.get(name)) for name in graph.tensors}
     context = Context(config, Emitter(config), Image(end, config), places)
     nodes = _lower(graph, context, scratch)
     instructions = insert_tokens(context.emitter.instructions, config)
     address = _aligned(context.image.end)
     dram_bytes = address + len(instructions)
-    if dram_bytes > 1 << config.addr_bits:
-        raise refusal(
-            graph.ops[-1],
-            f"the program needs {dram_bytes} bytes of DRAM, more than {config.addr_bits}-bit "
-            "addresses reach; use a smaller batch",
-        )
+    _check_extent(dram_bytes, config)
     data = context.image.data()
     return Program(
         config_name=config.name,
@@ -63,6 +59,15 @@ def compile_graph(graph: Graph, config: Config, *, keep: bool = False) -> Progra
         kept=_ports(graph, kept, addresses),
         nodes=nodes,
     )
+
+
+def _check_extent(dram_bytes: int, config: Config) -> None:
+    if dram_bytes > 1 << config.addr_bits:
+        reason = (
+            f"the network needs {dram_bytes} bytes of DRAM or more, and {config.addr_bits}-bit "
+            "addresses do not reach that far; use a smaller batch"
+        )
+        raise UnsupportedError("", "", reason)
 
 
 def _separate(graph: Graph) -> Graph:
@@ -98,7 +103,7 @@ def _kept(graph: Graph) -> list[HostTensor]:
     ]
 
 
-def _addresses(
+def memory_map(
     graph: Graph, config: Config, bases: dict[str, int], kept: list[HostTensor]
 ) -> tuple[dict[str, int], int]:
     """DRAM addresses of the tensors that have one, and the end of them all."""
@@ -123,10 +128,12 @@ def _ports(graph: Graph, hosts: list[HostTensor], addresses: dict[str, int]) -> 
     )
 
 
-def _planner(config: Config):  # type: ignore[no-untyped-def]
+def planner(config: Config) -> Planner:
+    """Chooses every operation's tiles and buffers."""
+
     def plan(op: Op, in_dram: set[str], space: Space) -> tuple[object, list[int]] | None:
         if isinstance(op, Conv):
-            return plan_conv(op, in_dram, space, config, largest_piece(config))
+            return plan_conv(op, in_dram, space, config)
         axes = pool_axes(op) if isinstance(op, Pool) else elementwise_axes(op)
         return plan_stream(op, axes, in_dram, space, config)
 
@@ -151,12 +158,9 @@ def _lower(graph: Graph, context: Context, scratch: list[Scratch]) -> tuple[Node
 
 def _load_input(context: Context, tensor: Tensor) -> None:
     """Fetch an input of the graph that has a place in the unified buffer."""
-    blocks = len(context.blocks(tensor))
-    pieces = max(context.config.queue_depth // 2 // blocks, 1)
-    for block in range(blocks):
-        view = context.view(tensor, block)
-        if view is not None:
-            context.load_whole(tensor, block, view, pieces)
+    pieces = max(context.config.queue_depth // 2 // len(context.blocks(tensor)), 1)
+    for block, view in enumerate(context.views(tensor)):
+        context.load_whole(tensor, block, view, pieces)
 
 
 def lower_op(context: Context, op: Op, scratch: Scratch) -> None:

@@ -81,6 +81,11 @@ class Context:
         whole = Region.whole(tensor.shape)
         return None if base is None else View(base + block * whole.words, whole)
 
+    def views(self, tensor: Tensor) -> list[View]:
+        """Every block of a tensor that is in the unified buffer, in order; none of others."""
+        views = (self.view(tensor, block) for block in range(len(self.blocks(tensor))))
+        return [view for view in views if view is not None]
+
     def load(self, tensor: Tensor, block: int, view: View) -> None:
         """Fetch ``view.region`` of a block from DRAM, in copies side by side."""
         b = self.blocks(tensor)[block]

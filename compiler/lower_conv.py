@@ -10,7 +10,16 @@ from hpu.compiler.ir import Conv
 from hpu.compiler.mapping import Pass, conv_passes, folded_bias, input_blocks
 from hpu.compiler.pipeline import Item, run
 from hpu.compiler.plan_conv import ConvPlan, axes
-from hpu.compiler.tiling import AccBlock, Region, View, piece_words, split, taper, tiles, window
+from hpu.compiler.tiling import (
+    AccBlock,
+    Region,
+    View,
+    acc_pieces,
+    piece_words,
+    split,
+    tiles,
+    window,
+)
 from hpu.compiler.vector import addition, emit_vector, extents
 from hpu.compiler.weights_image import row_bytes
 from hpu.hw.isa import ADDRESS_MASK, Source
@@ -44,8 +53,7 @@ class _Lowering:
         plan, blocks = self.plan, len(self.in_blocks)
         whole = Region.whole(self.op.out.shape)
         if not plan.buffers:
-            views = {b: self.context.view(self.op.x, b) for b in range(blocks)}
-            self._tile(whole, {b: view for b, view in views.items() if view is not None})
+            self._tile(whole, dict(enumerate(self.context.views(self.op.x))))
             return
         items: list[Item] = []
         for tile in tiles(whole, plan.tile):
@@ -83,18 +91,19 @@ class _Lowering:
 
     def _tile(self, tile: Region, views: dict[int, View]) -> None:
         """Every result of ``tile``, whose inputs are in ``views``."""
-        limit = min(piece_words(tile.words, self.config), self.plan.piece)
-        pieces = taper(split(tile, limit), self.config)
         outs = range(len(self.out_blocks))
         most = self.plan.residual_slots // 2 or None
+        accumulators = self.context.accumulators
         if all(len(self.passes(out)) == 1 for out in outs):
+            limit = min(piece_words(tile.words, self.config), self.plan.piece)
             for out in outs:  # nothing is added up: one tile serves every piece
-                for index, group in enumerate(self.context.accumulators.groups(pieces, most)):
+                for index, group in enumerate(accumulators.groups(split(tile, limit), most)):
                     self._group(out, group, views, fetch=index == 0)
             return
-        for group in list(self.context.accumulators.groups(pieces, most)):
+        for pieces in acc_pieces(tile, self.config, self.plan.piece):
             for out in outs:
-                self._group(out, group, views, fetch=True)
+                for group in accumulators.groups(pieces, most):
+                    self._group(out, group, views, fetch=True)
 
     def _group(self, out: int, group: list[AccBlock], views: dict[int, View], fetch: bool) -> None:
         """One output block of the pieces in ``group``; without ``fetch`` its weights are there."""

@@ -20,7 +20,6 @@ from hpu.compiler.tiling import (
     piece_words,
     shrinking,
     split,
-    taper,
     tiles,
     window,
 )
@@ -147,7 +146,7 @@ def _compute(
         context.view(tensor, block) or loaded[names.index(tensor.name)] for tensor in op.inputs
     ]
     limit = min(piece_words(tile.words, context.config), plan.piece)
-    for part in taper(split(tile, limit), context.config):
+    for part in split(tile, limit):
         result = context.view(op.out, block) or slots.take(part)
         emit(block, part, views, result)
         context.store(op.out, block, result, part)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from hpu.compiler.allocate import Space
 from hpu.compiler.ir import Conv
-from hpu.compiler.tiling import Axis, Region, shrinking
+from hpu.compiler.tiling import Axis, Region, largest_piece, shrinking
 from hpu.hw.config import Config
 from hpu.runtime.layout import block_widths
 
@@ -48,23 +48,23 @@ def axes(op: Conv) -> tuple[Axis, Axis]:
 
 
 def plan_conv(
-    op: Conv, in_dram: set[str], space: Space, config: Config, piece: int
+    op: Conv, in_dram: set[str], space: Space, config: Config
 ) -> tuple[ConvPlan, list[int]] | None:
-    """The largest tiles whose buffers fit ``space``; ``None`` when the smallest do not.
-
-    ``piece`` is the largest accumulator block.
-    """
-    for plan in _candidates(op, in_dram, config, piece):
+    """The largest tiles whose buffers fit ``space``; ``None`` when the smallest do not."""
+    for plan in _candidates(op, in_dram, config):
         if space.fits(plan.sizes):
             return plan, plan.sizes
     return None
 
 
-def _candidates(op: Conv, in_dram: set[str], config: Config, piece: int) -> Iterator[ConvPlan]:
+def _candidates(op: Conv, in_dram: set[str], config: Config) -> Iterator[ConvPlan]:
     out = _OUT_SLOTS if op.out.name in in_dram else 0
     other = _RESIDUAL_SLOTS if op.residual and op.residual.tensor.name in in_dram else 0
     whole = Region.whole(op.out.shape).size
-    pieces = [max(piece >> i, 1) for i in range(piece.bit_length())] if out or other else [piece]
+    pieces = [config.acc_depth // 2]
+    if out or other:
+        piece = largest_piece(config)
+        pieces = [piece >> shift for shift in range(piece.bit_length())]
     if op.x.name not in in_dram:
         for words in pieces:
             yield ConvPlan(whole, words, out_slots=out, residual_slots=other)

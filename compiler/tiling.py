@@ -11,11 +11,12 @@ __all__ = [
     "Axis",
     "Region",
     "View",
+    "acc_pieces",
+    "grow",
     "largest_piece",
     "piece_words",
     "shrinking",
     "split",
-    "taper",
     "tiles",
     "window",
 ]
@@ -48,16 +49,12 @@ class Region:
         n, y, x = self.size
         return n * y * x
 
-    def cut(self, words: int) -> Iterator["Region"]:
-        """Two regions, the first of about ``words`` positions, cut along the outermost axis."""
-        for axis, inner in (("n", self.words // self.size[0]), ("y", self.size[2]), ("x", 1)):
-            low, high = getattr(self, f"{axis}0"), getattr(self, f"{axis}1")
-            if high - low > 1:
-                middle = low + min(max(words // inner, 1), high - low - 1)
-                yield dataclasses.replace(self, **{f"{axis}1": middle})
-                yield dataclasses.replace(self, **{f"{axis}0": middle})
-                return
-        yield self
+    def outermost(self) -> tuple[str, int, int]:
+        """The outermost axis longer than 1 (else x), its length, and the words per step."""
+        n, y, x = self.size
+        if n > 1:
+            return "n", n, y * x
+        return ("y", y, x) if y > 1 else ("x", x, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,25 +167,59 @@ def _even(total: int, limit: int) -> int:
 def piece_words(words: int, config: Config) -> int:
     """Words of the pieces in which a result of ``words`` goes from unit to unit.
 
-    Small, so that the next unit starts early; not so small that instructions dominate.
+    Small, so that the next unit starts early and the last piece does not keep everything waiting;
+    not so small that instructions dominate.
     """
-    return min(max(-(-words // 4), _floor(config)), largest_piece(config))
+    return min(max(-(-words // 8), _floor(config)), largest_piece(config))
 
 
 def largest_piece(config: Config) -> int:
-    """Words of the largest piece: half of an accumulator half."""
-    return config.acc_depth // 4
+    """Words of the largest piece: a quarter of an accumulator half."""
+    return max(config.acc_depth // 8, 1)
 
 
 def _floor(config: Config) -> int:
     return max(16, config.rows // 2)
 
 
-def taper(pieces: list[Region], config: Config) -> list[Region]:
-    """``pieces`` with the last cut smaller, so that little is left to do after the last pass."""
-    pieces = list(pieces)
-    while pieces[-1].words > 2 * _floor(config) and max(pieces[-1].size) > 1:
-        pieces[-1:] = pieces[-1].cut(pieces[-1].words * 3 // 4)
+def acc_pieces(tile: Region, config: Config, most: int) -> Iterator[list[Region]]:
+    """``tile`` in parts that share weight tiles, each cut into blocks of at most ``most`` words.
+
+    Every part fits the accumulators. The vector unit drains a block while the next is filled in the
+    other half; the block after that is in the same half again, whose one read port accumulation
+    takes first. So each block is a little longer than the one before: the drain is done in time.
+    The last part has smaller blocks, because its last drain has nothing to hide behind.
+    """
+    parts = split(tile, max(config.acc_depth * 7 // 8, 1))
+    for index, part in enumerate(parts):
+        blocks = _MOST_BLOCKS if index == len(parts) - 1 else _MOST_BLOCKS // 2
+        count = min(-(-part.words // _floor(config)), blocks)
+        pieces = grow(part, count, min(_DRAIN_CYCLES, part.words // (4 * count)))
+        fits = max(piece.words for piece in pieces) <= min(most, config.acc_depth // 2)
+        yield pieces if fits else split(part, min(most, largest_piece(config)))
+
+
+_MOST_BLOCKS = 8
+#: Cycles from the last sum of a block to its drain, and between drains.
+_DRAIN_CYCLES = 32
+
+
+def grow(region: Region, count: int, slack: int) -> list[Region]:
+    """``region`` cut along its outermost axis into ``count`` pieces or fewer, in order.
+
+    Each piece has about ``slack`` words more than the one before.
+    """
+    axis, units, inner = region.outermost()
+    step = -(-slack // inner)
+    while count > 1 and units < count + step * count * (count - 1) // 2:
+        count -= 1
+    base, rest = divmod(units - step * count * (count - 1) // 2, count)
+    pieces, low = [], getattr(region, f"{axis}0")
+    for index in range(count):
+        size = base + step * index + (index >= count - rest)
+        part = {f"{axis}0": low, f"{axis}1": low + size}
+        pieces.append(dataclasses.replace(region, **part))
+        low += size
     return pieces
 
 

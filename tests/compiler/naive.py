@@ -42,7 +42,7 @@ def requantise(acc: np.ndarray, scale: np.ndarray, zero: int) -> np.ndarray:
 
 def windows(op, value: np.ndarray, kernel, fill):
     """For every tap: (ky, kx, the tap's element for every result, whether it is in the image)."""
-    n, height, width, _ = value.shape
+    _, height, width, _ = value.shape
     _, rows, cols, _ = op.out.shape
     for ky, kx in itertools.product(range(kernel[0]), range(kernel[1])):
         y = np.arange(rows) * op.strides[0] - op.pads[0] + ky * op.dilations[0]
