@@ -32,6 +32,8 @@ def load_model(
         When the file cannot be read, is not a sound ONNX model, or has a dimension that is not
         known.
     """
+    if batch is not None and batch < 1:
+        raise ModelError(f"batch must be 1 or more, not {batch}")
     model = read_model(source)
     _check(model)
     _bind_batch(model, batch)

@@ -1,6 +1,7 @@
 """From a checked model to the graph: every node in order, what is known of each value."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
 
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -85,7 +86,7 @@ def import_graph(model: onnx.ModelProto, outputs: Sequence[str] | None = None) -
     opset = max(e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
     wanted = list(outputs or [value.name for value in model.graph.output])
     for rank, proto in _needed(model, wanted, values):
-        node = Node(proto, [_value(values, name) for name in proto.input], rank, opset)
+        node = _node(proto, values, rank, opset)
         values[node.output] = _import(builder, node, model)
     ends = [_output(builder, values[name], name) for name in wanted]
     return ir.Graph(
@@ -112,8 +113,12 @@ def _needed(
     return kept[::-1]
 
 
-def _value(values: dict[str, Value], name: str) -> Value | None:
-    return values[name] if name else None
+def _node(proto: onnx.NodeProto, values: Mapping[str, Value], rank: int, opset: int) -> Node:
+    node = Node(proto, [values.get(name) for name in proto.input], rank, opset)
+    for name in proto.input:
+        if name and name not in values:
+            node.refuse(f"its input {name!r} is a second output of a node, which is not given")
+    return node
 
 
 def _import(builder: Builder, node: Node, model: onnx.ModelProto) -> Value:
@@ -169,7 +174,7 @@ _INPUT_TYPES = {TensorProto.FLOAT: "float32", TensorProto.INT8: "int8", TensorPr
 
 
 def _host_input(builder: Builder, base: Base, flat: Layout) -> ir.HostTensor:
-    node = _interface_node("input", base.name)
+    node = _End("input", base.name)
     value = Activation(base, flat, real=False)
     if base.quant is None:
         node.refuse("no operator reads it quantised; put QuantizeLinear after it")
@@ -179,7 +184,7 @@ def _host_input(builder: Builder, base: Base, flat: Layout) -> ir.HostTensor:
 
 
 def _output(builder: Builder, value: Value, name: str) -> ir.HostTensor:
-    node = _interface_node("output", name)
+    node = _End("output", name)
     if isinstance(value, Constant | QuantConstant):
         node.refuse("it is a constant")
     if isinstance(value, Pending):
@@ -193,10 +198,15 @@ def _output(builder: Builder, value: Value, name: str) -> ir.HostTensor:
     return _host(node, dtype, value)
 
 
-def _interface_node(kind: str, name: str) -> Node:
-    node = Node(helper.make_node(kind, [], [name]), [], 0, 0)
-    node.op_type, node.name = kind, name
-    return node
+class _End(Node):
+    """An input or output of the model, in the place of a node that reads it."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(helper.make_node(kind, [], [name], name=name), [], 0, 0)
+
+    def refuse(self, reason: str) -> NoReturn:
+        """Raise the UnsupportedError of this end."""
+        raise UnsupportedError("", "", f"{self.op_type} {self.name!r}: {reason}")
 
 
 def _host(node: Node, dtype: str, value: Activation) -> ir.HostTensor:
@@ -205,10 +215,7 @@ def _host(node: Node, dtype: str, value: Activation) -> ir.HostTensor:
     try:
         view, perm = host_view(value.layout, shape4)
     except LayoutError:
-        raise ModelError(
-            f"{node.op_type} {node.name!r} is reshaped so that its channels or pixels are cut in "
-            "pieces; remove the Reshape next to it"
-        ) from None
+        node.refuse("a Reshape next to it cuts its channels or pixels in pieces; remove that")
     return ir.HostTensor(
         name=node.name,
         dtype=dtype,

@@ -1,0 +1,262 @@
+"""Damaged, contradictory and unsupported models: one clear sentence each."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from hpu.compiler.errors import ModelError, UnsupportedError
+from hpu.compiler.frontend import import_model
+from hpu.runtime.errors import HpuError
+
+
+@pytest.fixture
+def maker(models):
+    return models.Maker(np.random.default_rng(0))
+
+
+def relu_model(m, shape=(1, 3, 4, 4), scale=0.1, zero=None):
+    """Quantise, Relu, quantise: the smallest whole model."""
+    zero = np.int8(3) if zero is None else zero
+    quant = [m.constant(np.asarray(scale, np.float32)), m.constant(zero)]
+    value = m.node("Relu", m.dq(m.q(m.input(list(shape)), quant), quant))
+    m.output(m.dq(m.q(value, quant), quant))
+    return m.model()
+
+
+def refused(model, text, kind=ModelError, **options):
+    with pytest.raises(kind, match=text) as caught:
+        import_model(model, **options)
+    message = str(caught.value)
+    assert "\n" not in message and isinstance(caught.value, HpuError)
+    return message
+
+
+def test_the_smallest_model_is_taken(maker):
+    assert len(import_model(relu_model(maker)).ops) == 1
+
+
+def test_missing_file(tmp_path):
+    refused(tmp_path / "no.onnx", r"no\.onnx does not exist")
+
+
+@pytest.mark.parametrize("cut", [0, 1, 20, 0.3, 0.9, 0.999])
+def test_truncated_file(maker, models, tmp_path, cut):
+    path = models.save(relu_model(maker), tmp_path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(cut if cut >= 1 else cut * len(data))])
+    refused(path, r"is not an ONNX file|not sound ONNX")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damaged_file_never_gives_anything_but_a_sentence(maker, models, tmp_path, seed):
+    """A flipped byte is noticed, or the model is sound still."""
+    rng = np.random.default_rng(seed)
+    path = models.save(relu_model(maker), tmp_path)
+    data = bytearray(path.read_bytes())
+    data[rng.integers(len(data))] ^= int(rng.integers(1, 256))
+    path.write_bytes(data)
+    try:
+        import_model(path)
+    except HpuError as error:
+        assert "\n" not in str(error)
+
+
+def test_a_text_is_not_a_model(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_text("this is not a model")
+    refused(path, "is not an ONNX file, or is damaged or cut short")
+
+
+def test_a_folder_is_not_a_model(tmp_path):
+    refused(tmp_path, "cannot be read")
+
+
+def test_missing_external_data(maker, tmp_path):
+    model = relu_model(maker)
+    tensor = model.graph.initializer.add()
+    tensor.CopyFrom(numpy_helper.from_array(np.zeros((300, 10), np.float32), "big"))
+    model.graph.node.append(helper.make_node("Identity", ["big"], ["unused"]))
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="data.bin", size_threshold=100)
+    (tmp_path / "data.bin").unlink()
+    refused(path, r"data\.bin")
+
+
+def test_no_opset(maker):
+    model = relu_model(maker)
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    refused(model, r"names no opset of the domain ai\.onnx")
+
+
+@pytest.mark.parametrize("opset,text", [(9, "opset is 9; convert it"), (999, "opset is 999")])
+def test_opset_out_of_range(maker, opset, text):
+    model = relu_model(maker)
+    model.opset_import[0].version = opset
+    refused(model, text)
+
+
+def test_unknown_domain(maker):
+    model = relu_model(maker)
+    model.graph.node[2].domain = "org.example"
+    refused(model, "Relu node 'relu2': the domain 'org.example' is unknown", UnsupportedError)
+
+
+def test_unknown_operator_of_onnx(maker):
+    model = relu_model(maker)
+    model.graph.node[2].op_type = "Rleu"
+    refused(model, "is not sound ONNX: No Op registered for Rleu")
+
+
+def test_unsupported_operator_names_node_and_reason(maker):
+    model = relu_model(maker)
+    model.graph.node[2].op_type = "Erf"
+    text = r"Erf node 'relu2': the HPU does not run this operator; .* ended before it, at 'v0'"
+    refused(model, text, UnsupportedError)
+
+
+def test_cycle(maker):
+    model = relu_model(maker)
+    model.graph.node[0].input[0] = model.graph.node[-1].output[0]
+    refused(model, "is not sound ONNX")
+
+
+def test_missing_value(maker):
+    model = relu_model(maker)
+    model.graph.node[2].input[0] = "nowhere"
+    refused(model, "is not sound ONNX")
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf, -np.inf])
+def test_bad_scale(maker, scale):
+    refused(
+        relu_model(maker, scale=scale), "QuantizeLinear node '.*' has the scale .*; scales must"
+    )
+
+
+def test_bad_weight_scale(maker):
+    m = maker
+    quant = m.quant("int8")
+    weights = m.weights((4, 3, 1, 1), 0, "int8", True)
+    m.constants[-2].CopyFrom(
+        numpy_helper.from_array(np.array([1, 2, np.nan, 4], np.float32), weights[1])
+    )
+    value = m.dq(m.q(m.input([1, 3, 4, 4]), quant), quant)
+    value = m.node("Conv", value, m.dq(weights[0], weights[1:], axis=0))
+    m.output(m.dq(m.q(value, quant), quant))
+    refused(m.model(), "DequantizeLinear node '.*' has the scale nan")
+
+
+def test_activation_type(maker):
+    refused(relu_model(maker, zero=np.int16(0)), "activations must be int8 or uint8, not int16")
+
+
+def test_input_type(maker):
+    model = relu_model(maker)
+    model.graph.input.append(helper.make_tensor_value_info("y", TensorProto.INT64, [1, 3]))
+    refused(model, "input 'y' must be float32, int8 or uint8, not int64")
+
+
+def test_an_input_that_nobody_reads(maker):
+    model = relu_model(maker)
+    model.graph.input.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3]))
+    refused(model, "input 'y': no operator reads it quantised; put QuantizeLinear after it")
+
+
+def test_symbolic_dimension(maker):
+    text = "input 'x' has the symbolic dimension 'H' at place 2; export the model with a number"
+    refused(relu_model(maker, (1, 3, "H", 4)), text)
+
+
+def test_batch_of_a_fixed_model(maker):
+    refused(relu_model(maker), "'x' has the fixed batch 1, so batch must be that, not 4", batch=4)
+
+
+@pytest.mark.parametrize("batch", [0, -3])
+def test_batch_must_be_positive(maker, batch):
+    refused(relu_model(maker, ("N", 3, 4, 4)), f"batch must be 1 or more, not {batch}", batch=batch)
+
+
+def test_shapes_that_do_not_fit(maker):
+    m = maker
+    quant = m.quant("int8")
+    weights = m.weights((4, 5, 3, 3), 0, "int8", False)
+    value = m.dq(m.q(m.input([1, 3, 4, 4]), quant), quant)
+    value = m.node("Conv", value, m.dq(weights[0], weights[1:]))
+    m.output(m.dq(m.q(value, quant), quant))
+    refused(m.model(), "Conv node '.*': 1 groups of 5 input channels .* the input's 3 channels")
+
+
+def test_kernel_larger_than_the_image(maker):
+    m = maker
+    quant = m.quant("int8")
+    weights = m.weights((4, 3, 7, 7), 0, "int8", False)
+    value = m.dq(m.q(m.input([1, 3, 4, 4]), quant), quant)
+    value = m.node("Conv", value, m.dq(weights[0], weights[1:]))
+    m.output(m.dq(m.q(value, quant), quant))
+    refused(m.model(), "does not fit")
+
+
+def test_float_in_the_middle(maker):
+    m = maker
+    quant = m.quant("int8")
+    weights = m.weights((4, 3, 3, 3), 0, "int8", False)
+    value = m.dq(m.q(m.input([1, 3, 4, 4]), quant), quant)
+    value = m.node("Sigmoid", m.node("Conv", value, m.dq(weights[0], weights[1:])))
+    m.output(m.dq(m.q(value, quant), quant))
+    refused(
+        m.model(),
+        "Sigmoid node 'sigmoid4': its input is the float result of Conv; put QuantizeLinear",
+        UnsupportedError,
+    )
+
+
+def test_float_output(maker):
+    m = maker
+    quant = m.quant("int8")
+    m.output(m.node("Relu", m.dq(m.q(m.input([1, 3, 4, 4]), quant), quant)))
+    refused(m.model(), "output 'v2': it is the float result of Relu; put QuantizeLinear")
+
+
+def test_transposition_that_moves_data(maker):
+    m = maker
+    quant = m.quant("int8")
+    value = m.dq(m.q(m.input([1, 4, 4, 4]), quant), quant)
+    pool = {"kernel_shape": [2, 2]}
+    value = m.dq(m.q(m.node("MaxPool", value, **pool), quant), quant)
+    value = m.node("MaxPool", m.node("Transpose", value, perm=[0, 2, 1, 3]), **pool)
+    m.output(m.dq(m.q(value, quant), quant))
+    refused(
+        m.model(), "MaxPool node '.*': .* Transpose or Reshape that moves data", UnsupportedError
+    )
+
+
+def test_a_reader_with_another_scale_than_the_writer(maker):
+    m = maker
+    one, two = m.quant("int8", 0.1), m.quant("int8", 0.2)
+    value = m.node("Relu", m.dq(m.q(m.input([1, 3, 4, 4]), one), two))
+    m.output(m.dq(m.q(value, one), one))
+    refused(m.model(), "reads 'x' with scale 0.2 .* written with 0.1")
+
+
+def test_sums_that_could_leave_int32(maker):
+    m = maker
+    quant = m.quant("int8", 0.1)
+    weights = m.weights((4, 3, 1, 1), 0, "int8", False)
+    b = m.constant(np.full(4, 2**31 - 5, np.int32))
+    scale = m.constant(m.value(quant[0]) * m.value(weights[1]))
+    value = m.dq(m.q(m.input([1, 3, 4, 4]), quant), quant)
+    bias = m.dq(b, [scale, m.constant(np.int32(0))])
+    value = m.node("Conv", value, m.dq(weights[0], weights[1:]), bias)
+    m.output(m.dq(m.q(value, quant), quant))
+    refused(m.model(), "output channel 0 could leave int32")
+
+
+def test_unknown_end(maker):
+    refused(relu_model(maker), "the model has no value 'zz' to end at", outputs=["zz"])
+
+
+def test_ending_early(maker):
+    graph = import_model(relu_model(maker), outputs=["v0"])
+    assert graph.outputs[0].dtype == "int8" and graph.outputs[0].name == "v0"
