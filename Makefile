@@ -20,7 +20,7 @@ $(READY): pyproject.toml .ci/check-tools
 	@touch $@
 
 demo: $(READY) ## ONNX to program to the 256x256 machine in RTL, compared byte for byte
-	@$(BIN)/python -m examples.demo
+	@$(BIN)/python -m examples.digits.demo
 
 test: lint $(READY) ## everything: generated pages, lint, types, all tests
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow"

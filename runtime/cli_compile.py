@@ -21,8 +21,9 @@ __all__ = ["check", "compile_command"]
 
 @click.command()
 @click.argument("model", type=FILE)
+@config_option("hai-v1")
 @batch_option()
-def check(model: Path, batch: int | None) -> None:
+def check(model: Path, config: str, batch: int | None) -> None:
     """Show what of MODEL (ONNX) runs on the HPU, and why not.
 
     Exit status 0 when all of it does, 2 otherwise.
@@ -31,16 +32,17 @@ def check(model: Path, batch: int | None) -> None:
     Example:
       hpu check model.onnx
     """
-    from hpu.compiler.support import check_model
-
-    from hpu.runtime.cli_tables import support_table
+    from hpu.runtime.cli_tables import placement_table
     from hpu.runtime.errors import HpuError
+    from hpu.runtime.placement import placements
+    from hpu.runtime.source import configuration
 
-    verdicts = check_model(model, batch=batch)
-    console().print(support_table(verdicts))
-    refused = [verdict for verdict in verdicts if verdict.reason]
+    placed = placements(model, configuration(config), batch)
+    console().print(placement_table(placed))
+    refused = [entry for entry in placed if entry.reason]
     if refused:
-        raise HpuError(f"{model}: {len(refused)} of {len(verdicts)} nodes do not run on the HPU.")
+        raise HpuError(f"{model}: {len(refused)} of {len(placed)} nodes do not run on the HPU.")
+    console().print(f"[bold]{model}[/]: all {len(placed)} nodes run on {config}")
 
 
 @click.command("compile")

@@ -44,8 +44,7 @@ def run(
 ) -> None:
     """Run MODEL (ONNX, or a program file) on the inputs in an .npz file.
 
-    The file holds one array for each input, by name (hpu run --help lists nothing of a model;
-    a wrong name is answered with the right ones). An .npy file does for a model with one input.
+    The file holds one array for each input, by name; an .npy file does for a model with one input.
     Inputs that hold several times the batch of the model are run batch after batch.
 
     \b

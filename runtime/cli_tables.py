@@ -1,7 +1,7 @@
 """Tables that the command line prints."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.table import Table
@@ -10,14 +10,15 @@ from hpu.runtime.interface import shape_text
 from hpu.runtime.program import Program
 
 if TYPE_CHECKING:
+    from hpu.runtime.placement import Placement
     from hpu.runtime.profile import Profile
 
 __all__ = [
     "attribution_table",
     "outputs_table",
+    "placement_table",
     "profile_table",
     "program_table",
-    "support_table",
     "table",
 ]
 
@@ -56,12 +57,14 @@ def program_table(program: Program) -> Table:
     return result
 
 
-def support_table(verdicts: Sequence[Any]) -> Table:
-    """Where every node of a model runs; ``verdicts`` are those of ``compiler.support``."""
-    result = table("node", "operator", "runs on", "why")
-    for verdict in verdicts:
-        where = "[red]nothing yet[/]" if verdict.reason else "HPU"
-        result.add_row(verdict.node, verdict.op_type, where, verdict.reason or "")
+def placement_table(placed: Sequence["Placement"]) -> Table:
+    """Where every node of a model runs."""
+    result = table("node", "operator", "runs on", "as")
+    for entry in placed:
+        if entry.reason:
+            result.add_row(entry.node, entry.op_type, "[red]nothing[/]", entry.reason)
+        else:
+            result.add_row(entry.node, entry.op_type, "HPU", entry.operation or "part of the rest")
     return result
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from examples.digits.data import split
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
+
+from examples.digits.data import split
 
 HERE = Path(__file__).parent
 CONVOLUTIONS = {"conv1": (1, 16), "conv2": (16, 32), "conv3": (32, 32), "conv4": (32, 32)}
