@@ -1,0 +1,126 @@
+"""Regions: every position exactly once, within the limits."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from hpu.compiler.tiling import (
+    Accumulators,
+    Axis,
+    Region,
+    View,
+    acc_pieces,
+    grow,
+    shrinking,
+    split,
+    tiles,
+    window,
+)
+from hpu.hw.config import by_name
+
+LAB = by_name("lab-16")
+SHAPES = [(1, 1, 1), (5, 1, 1), (1, 7, 3), (3, 4, 5), (1, 1, 200), (2, 9, 40), (1, 28, 28)]
+
+
+def covered_once(pieces, whole):
+    seen = np.zeros(whole.size, int)
+    for p in pieces:
+        seen[p.n0 - whole.n0 : p.n1 - whole.n0, p.y0 : p.y1, p.x0 : p.x1] += 1
+    return (seen == 1).all()
+
+
+@pytest.mark.parametrize(("shape", "limit"), list(itertools.product(SHAPES, [1, 3, 16, 1000])))
+def test_split(shape, limit):
+    whole = Region.whole(shape)
+    pieces = split(whole, limit)
+    assert covered_once(pieces, whole)
+    assert max(p.words for p in pieces) <= limit
+
+
+@pytest.mark.parametrize(("shape", "count"), list(itertools.product(SHAPES, [1, 2, 5])))
+def test_grow(shape, count):
+    whole = Region.whole(shape)
+    pieces = grow(whole, count, 4)
+    assert covered_once(pieces, whole)
+    assert len(pieces) <= count
+    words = [p.words for p in pieces]
+    assert all(later >= earlier + 4 for earlier, later in itertools.pairwise(words))
+
+
+@pytest.mark.parametrize(("shape", "most"), list(itertools.product(SHAPES, [1, 16, 64])))
+def test_accumulator_blocks(shape, most):
+    whole = Region.whole(shape)
+    accumulators, pieces = Accumulators(LAB), []
+    for part in acc_pieces(whole, LAB, most):
+        for group in accumulators.groups(part):
+            words = [w for b in group for w in range(b.acc, b.acc + b.region.words)]
+            assert len(set(words)) == len(words), "blocks of a group lie apart"
+            assert max(words) < LAB.acc_depth
+            half = LAB.acc_depth // 2
+            for block in group:
+                assert block.acc // half == (block.acc + block.region.words - 1) // half
+            pieces += [b.region for b in group]
+    assert covered_once(pieces, whole)
+    assert max(p.words for p in pieces) <= most
+
+
+def test_neighbouring_blocks_alternate_between_the_halves():
+    (group,) = Accumulators(LAB).groups(split(Region.whole((1, 4, 10)), 10))
+    assert [block.acc // 64 for block in group] == [0, 1, 0, 1]
+
+
+def test_groups_are_no_longer_than_asked():
+    groups = list(Accumulators(LAB).groups(split(Region.whole((1, 5, 4)), 4), 2))
+    assert [len(group) for group in groups] == [2, 2, 1]
+
+
+def test_shrinking_ends_with_one_position():
+    sizes = list(shrinking((5, 30, 6)))
+    assert sizes[0] == (5, 30, 6)
+    assert sizes[-1] == (1, 1, 1)
+    areas = [np.prod(size) for size in sizes]
+    assert areas == sorted(areas, reverse=True)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_window_holds_every_tap_inside_the_image(seed):
+    rng = np.random.default_rng(seed)
+    size, kernel, stride, dilation = (int(rng.integers(1, high)) for high in (20, 5, 4, 4))
+    axis = Axis(size, kernel, stride, dilation, int(rng.integers(0, kernel)))
+    low = int(rng.integers(0, 10))
+    high = low + int(rng.integers(1, 5))
+    taps = [o * stride - axis.pad + k * dilation for o in range(low, high) for k in range(kernel)]
+    inside = [tap for tap in taps if 0 <= tap < size]
+    first, last = axis.reach(low, high)
+    assert 0 <= first < last <= size
+    assert all(first <= tap < last for tap in inside), f"seed {seed}"
+    assert last - first <= axis.longest(high - low)
+
+
+def test_view_extents_cover_the_part_and_stay_in_the_view():
+    region = Region(2, 5, 3, 9, 0, 7)
+    view = View(100, region)
+    for part in tiles(region, (2, 3, 4)):
+        words = set()
+        for low, high in view.extents(part):
+            words |= set(range(low, high))
+        assert {
+            view.word(n, y, x)
+            for n in range(part.n0, part.n1)
+            for y in range(part.y0, part.y1)
+            for x in range(part.x0, part.x1)
+        } <= words
+        assert min(words) >= 100
+        assert max(words) < 100 + region.words
+
+
+def test_view_extents_outside_the_view_are_empty():
+    region = Region.whole((1, 4, 4))
+    assert not list(View(0, region).extents(dataclasses.replace(region, y0=4, y1=6)))
+
+
+def test_window_of_a_region():
+    y, x = Axis(8, 3, 1, 1, 1), Axis(8, 3, 2, 1, 1)
+    assert window(Region(0, 2, 2, 4, 1, 3), y, x) == Region(0, 2, 1, 5, 1, 6)
