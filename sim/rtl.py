@@ -4,6 +4,7 @@ import ctypes
 import dataclasses
 import hashlib
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -75,7 +76,7 @@ def build(
         lambda work: _link(
             work,
             build_model(texts, options, jobs=jobs or default_jobs(), progress=progress),
-            config,
+            _ports(config, texts["top"]),
             options,
         ),
     )
@@ -128,8 +129,15 @@ def _check_trace_headers() -> None:
             ) from None
 
 
-def _link(work: Path, model: Model, config: Config, options: Options) -> None:
-    (work / "ports.h").write_text(f"#define AXI_BYTES {config.axi_bytes}\n")
+def _ports(config: Config, top: str) -> str:
+    """Header for the harness: the width of the bus, and Verilator's spelling of every port."""
+    names = re.findall(r"^  (?:input|output) (?:\[\d+:0\] )?(\w+__\w+);$", top, re.MULTILINE)
+    lines = [f"#define {name} {name.replace('__', '___05F')}" for name in names]
+    return "\n".join([f"#define AXI_BYTES {config.axi_bytes}", *lines, ""])
+
+
+def _link(work: Path, model: Model, ports: str, options: Options) -> None:
+    (work / "ports.h").write_text(ports)
     include = verilator.root() / "include"
     places = [f"-I{path}" for path in (work, model.include, include, include / "vltstd")]
     defines = ["VERILATOR=1", "VM_COVERAGE=0", "VM_SC=0", "VM_TIMING=0"]
