@@ -11,6 +11,7 @@ from hpu.compiler.lower_conv import lower_conv
 from hpu.compiler.lower_elementwise import elementwise_axes, lower_elementwise
 from hpu.compiler.lower_pool import lower_pool, pool_axes
 from hpu.compiler.lower_stream import plan_stream
+from hpu.compiler.overflow import check_overflow
 from hpu.compiler.plan_conv import plan_conv
 from hpu.compiler.sync import insert_tokens
 from hpu.compiler.weights_image import Image
@@ -32,8 +33,10 @@ def compile_graph(graph: Graph, config: Config, *, keep: bool = False) -> Progra
     Raises
     ------
     UnsupportedError
-        When an operation does not fit the machine however it is cut up; names the node.
+        When an operation does not fit the machine however it is cut up, or a sum could leave
+        int32; names the node.
     """
+    check_overflow(graph)
     kept = _kept(graph) if keep else []
     graph = _separate(graph)
     bases, scratch = allocate(graph, config, planner(config))

@@ -151,7 +151,7 @@ def test_refuses_sums_beyond_32_bits(random_graphs):
     b = random_graphs.Builder(1)
     y = b.conv(b.input(1, 1, 1, 1), 1, (1, 1))
     b.ops[0].bias[...] = (1 << 31) - 1
-    assert "sums can leave 32 bits" in refusal(b.graph(y), LAB)
+    assert "'conv0': the sum of output channel 0 could leave int32" in refusal(b.graph(y), LAB)
 
 
 def test_refuses_more_memory_than_addresses_reach(random_graphs):

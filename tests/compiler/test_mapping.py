@@ -86,6 +86,3 @@ def test_folded_bias(random_graphs):
     op = b.ops[0]
     sums = op.weight.astype(int).sum(axis=(1, 2, 3))
     assert (folded_bias(op) == op.bias - op.x.quant.zero * sums).all()
-    op.bias[1] = -(1 << 31)
-    with pytest.raises(ValueError, match="its sums can leave 32 bits"):
-        folded_bias(op)
