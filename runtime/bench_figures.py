@@ -1,0 +1,48 @@
+"""The registry of figures: what is measured, in what unit, and when it is good enough."""
+
+import dataclasses
+from collections.abc import Callable
+
+import msgspec
+
+__all__ = ["FIGURES", "Figure", "Measurement", "figure"]
+
+#: Measures a figure: its value, and in words how it came about.
+Function = Callable[[], tuple[float, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One figure; ``bar`` says in words what ``reached`` decides."""
+
+    id: str
+    unit: str
+    bar: str
+    reached: Callable[[float], bool]
+    function: Function
+
+
+class Measurement(msgspec.Struct):
+    """A figure as it was measured; ``value`` is ``None`` when it could not be."""
+
+    id: str
+    value: float | None
+    unit: str
+    bar: str
+    reached: bool
+    detail: str
+
+
+FIGURES: dict[str, Figure] = {}
+
+
+def figure(
+    name: str, *, unit: str, bar: str, reached: Callable[[float], bool]
+) -> Callable[[Function], Function]:
+    """Put a measuring function into the registry under ``name``."""
+
+    def register(function: Function) -> Function:
+        FIGURES[name] = Figure(name, unit, bar, reached, function)
+        return function
+
+    return register

@@ -1,0 +1,169 @@
+"""Figures of the 256×256 machine in RTL: build, speed, attribution, utilisation."""
+
+import os
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from hpu.hw.config import by_name
+from hpu.runtime.bench_figures import figure
+from hpu.runtime.execution import Executor
+from hpu.runtime.progress import Progress
+
+__all__: list[str] = []
+
+CONFIG = by_name("hai-v1")
+_GIB = 1 << 30
+
+
+@figure(
+    "rtl256_build",
+    unit="s",
+    bar="at most 180 s and 8 GiB with 2 processes, from nothing",
+    reached=lambda seconds: seconds <= 180,
+)
+def rtl256_build() -> tuple[float, str]:
+    """Seconds to build the whole machine with an empty cache."""
+    from hpu.sim import rtl
+
+    before = os.environ.get("HPU_CACHE")
+    with tempfile.TemporaryDirectory() as folder, Progress() as progress, _PeakMemory() as peak:
+        os.environ["HPU_CACHE"] = folder
+        try:
+            started = time.monotonic()
+            built = rtl.build(CONFIG, jobs=2, progress=progress)
+            seconds = time.monotonic() - started
+        finally:
+            _restore("HPU_CACHE", before)
+    memory = peak.bytes / _GIB
+    detail = f"Verilog {built.verilog_seconds:.0f} s, Verilator {built.verilator_seconds:.0f} s"
+    assert memory <= 8, f"the build took {memory:.1f} GiB, more than 8 GiB"
+    return seconds, f"{detail}, at most {memory:.2f} GiB of memory in all processes together"
+
+
+def _restore(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+class _PeakMemory:
+    """The most memory that this process and its descendants together had, sampled."""
+
+    def __init__(self, seconds: float = 0.25):
+        self._seconds, self._stop = seconds, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.bytes = 0
+
+    def __enter__(self) -> "_PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._seconds):
+            self.bytes = max(self.bytes, _family_memory(os.getpid()))
+
+
+def _family_memory(root: int) -> int:
+    """Resident bytes of a process and its descendants."""
+    parents, resident = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue  # it has ended meanwhile
+            parents[int(entry.name)], resident[int(entry.name)] = int(stat[1]), int(stat[21])
+    family = {root}
+    while True:
+        grown = family | {pid for pid, parent in parents.items() if parent in family}
+        if grown == family:
+            return sum(resident.get(pid, 0) for pid in family) * os.sysconf("SC_PAGE_SIZE")
+        family = grown
+
+
+@figure(
+    "rtl256_speed",
+    unit="cycles/s",
+    bar="at least 2,500 in one thread",
+    reached=lambda speed: speed >= 2500,
+)
+def rtl256_speed() -> tuple[float, str]:
+    """Simulated cycles per second over the demo network."""
+    from examples.digits.network import INPUT, held_out, quantised
+    from hpu.runtime.source import compile_model
+
+    images = held_out()[0][:8]
+    program = compile_model(quantised(), config=CONFIG, batch=len(images))
+    with Progress() as progress:
+        executor = Executor(CONFIG, "rtl", progress)
+        executor.run(program, {INPUT: images})  # builds
+        speeds = []
+        for _repeat in range(3):
+            started = time.perf_counter()
+            _outputs, run = executor.measure(program, {INPUT: images})
+            speeds.append((run.cycles or 0) / (time.perf_counter() - started))
+        executor.close()
+    return statistics.median(speeds), (
+        f"median of {len(speeds)} runs of the demo network ({run.cycles:,} cycles each), the "
+        f"input and output included: {', '.join(f'{speed:,.0f}' for speed in speeds)}"
+    )
+
+
+@figure(
+    "attributed",
+    unit="%",
+    bar="100 % of the matrix unit's cycles have a cause",
+    reached=lambda share: share == 100,
+)
+def attributed() -> tuple[float, str]:
+    """Share of the demo network's cycles that the causes account for."""
+    from examples.digits.network import INPUT, held_out, quantised
+    from hpu.runtime.measure import measure
+    from hpu.runtime.session import InferenceSession
+
+    with Progress() as progress:
+        session = InferenceSession(quantised(), device="rtl", config=CONFIG, progress=progress)
+        profile = measure(session, {INPUT: held_out()[0][:8]}).profile
+    causes = ", ".join(
+        f"{name.removeprefix('MATRIX_').lower()} {cycles:,}"
+        for name, cycles in (profile.attribution or {}).items()
+        if cycles
+    )
+    return 100 * profile.attributed, f"{profile.cycles:,} cycles of the demo network: {causes}"
+
+
+@figure(
+    "busy_matmul",
+    unit="%",
+    bar="at least 90 % of cycles do useful work",
+    reached=lambda share: share >= 90,
+)
+def busy_matmul() -> tuple[float, str]:
+    """Useful cycles of an 8192×512×512 product whose operands stand in the unified buffer."""
+    import numpy as np
+
+    from hpu.compiler.kernels import build
+
+    m, k, n = 8192, 512, 512
+    product = build(CONFIG, m, k, n)
+    x = np.random.default_rng(1).integers(-128, 128, (m, k)).astype(np.int8)
+    with Progress() as progress:
+        executor = Executor(CONFIG, "rtl", progress)
+        executor.run(product.prepare, {"x": x})
+        _nothing, run = executor.measure(product.multiply, {})
+        found = executor.run(product.collect, {})["y"]
+        executor.close()
+    wrong = int((found != product.expected(x)).sum())
+    assert wrong == 0, f"{wrong} of {found.size} results are wrong"
+    cycles, useful = run.cycles or 1, run.counters["MATRIX_USEFUL"]
+    return 100 * useful / cycles, (
+        f"{useful:,} of {cycles:,} cycles; all {found.size:,} results equal numpy's"
+    )
