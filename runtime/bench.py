@@ -31,14 +31,13 @@ def _load_figures() -> None:
 def measure(figure: Figure) -> Measurement:
     """Measure one figure and judge it; a figure that cannot be measured is not reached."""
     try:
-        value, detail = figure.function()
+        found, detail = figure.function()
+        value = float(found)  # whatever number type it was measured with
     except (HpuError, AssertionError) as error:
         return Measurement(
             figure.id, None, figure.unit, figure.bar, False, f"not measured: {error}"
         )
-    return Measurement(
-        figure.id, float(value), figure.unit, figure.bar, figure.reached(value), detail
-    )
+    return Measurement(figure.id, value, figure.unit, figure.bar, figure.reached(value), detail)
 
 
 def merged(path: Path, measured: list[Measurement]) -> list[Measurement]:
