@@ -107,7 +107,8 @@ class QuantConstant:
     def real(self) -> np.ndarray:
         """The float32 values."""
         steps = self.q.astype(np.int64) - self.zero
-        return (steps.astype(np.float32) * self.scale).astype(np.float32)
+        with np.errstate(over="ignore"):
+            return (steps.astype(np.float32) * self.scale).astype(np.float32)
 
     def map(self, move: Callable[[np.ndarray], np.ndarray]) -> "QuantConstant":
         """The constant with a relabelling done to it."""

@@ -12,6 +12,7 @@ from hpu.compiler.importer import add, conv, dense, pool, qlinear, quantisation,
 from hpu.compiler.importer.build import Builder
 from hpu.compiler.importer.fold import fold
 from hpu.compiler.importer.layout import Layout, LayoutError, host_view
+from hpu.compiler.importer.load import first_line
 from hpu.compiler.importer.node import Node
 from hpu.compiler.importer.values import (
     Activation,
@@ -80,7 +81,7 @@ def import_graph(model: onnx.ModelProto, outputs: Sequence[str] | None = None) -
     """
     builder = Builder()
     values: dict[str, Value] = {
-        tensor.name: Constant(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer
+        tensor.name: _constant(tensor) for tensor in model.graph.initializer
     }
     inputs = _inputs(model, values)
     opset = max(e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
@@ -145,10 +146,26 @@ def import_node(builder: Builder, node: Node) -> Value:
     if node.op_type in ANY_VALUE:
         support.check(node)
         return ANY_VALUE[node.op_type](builder, node)
-    if all(isinstance(v, Constant | QuantConstant) for v in node.inputs if v is not None):
+    if _is_constant(node):
         return fold(node)
     support.check(node)
     return OPERATORS[node.op_type](builder, node)
+
+
+def _constant(tensor: onnx.TensorProto) -> Constant:
+    try:
+        return Constant(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError, KeyError) as error:
+        text = first_line(error)
+        raise ModelError(f"the constant {tensor.name!r} is damaged: {text}") from None
+
+
+def _is_constant(node: Node) -> bool:
+    """Whether the node gives the same at every run: it reads constants, and nothing of chance."""
+    inner = any(entry.type == onnx.AttributeProto.GRAPH for entry in node.proto.attribute)
+    chance = node.op_type.startswith(("Random", "Bernoulli", "Multinomial"))
+    constants = all(isinstance(v, Constant | QuantConstant) for v in node.inputs if v is not None)
+    return constants and not inner and not chance
 
 
 def _inputs(model: onnx.ModelProto, values: dict[str, Value]) -> list[tuple[Base, Layout]]:

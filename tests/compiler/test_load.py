@@ -253,6 +253,36 @@ def test_sums_that_could_leave_int32(maker):
     refused(m.model(), "output channel 0 could leave int32")
 
 
+def test_damaged_constant(maker):
+    model = relu_model(maker)
+    model.graph.initializer[0].raw_data = b"12345"
+    refused(model, "is not sound ONNX|the constant 'c0' is damaged")
+
+
+def test_a_constant_of_chance_is_not_folded(maker):
+    m = maker
+    quant = m.quant("int8")
+    value = m.dq(m.q(m.input([1, 3, 4, 4]), quant), quant)
+    noise = m.node("RandomNormal", shape=[1, 3, 1, 1])
+    m.output(m.dq(m.q(m.node("Add", value, noise), quant), quant))
+    refused(m.model(), "RandomNormal node 'randomnormal2': the HPU does not run", UnsupportedError)
+
+
+def test_control_flow(maker):
+    m = maker
+    quant = m.quant("int8")
+    value = m.dq(m.q(m.input([1, 3, 4, 4]), quant), quant)
+    branch = helper.make_graph(
+        [helper.make_node("Constant", [], ["k"], value_float=1.0)],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("k", TensorProto.FLOAT, [])],
+    )
+    chosen = m.node("If", m.constant(np.array(True)), then_branch=branch, else_branch=branch)
+    m.output(m.dq(m.q(m.node("Add", value, chosen), quant), quant))
+    refused(m.model(), "If node 'if2': the HPU does not run this operator", UnsupportedError)
+
+
 def test_unknown_end(maker):
     refused(relu_model(maker), "the model has no value 'zz' to end at", outputs=["zz"])
 
