@@ -12,7 +12,7 @@ from hpu.runtime.profile import Profile
 from hpu.runtime.program import NodeRange
 from hpu.runtime.timeline import Timeline, node_of
 
-__all__ = ["html_report"]
+__all__ = ["html_report", "time_text"]
 
 #: Spans that the timeline draws at most; beyond, neighbours of one node are joined.
 MAX_SPANS = 20_000
@@ -52,7 +52,7 @@ def html_report(
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters.update(bytes=_bytes, count=_count, percent=_percent)
+    environment.filters.update(bytes=_bytes, count=_count, percent=_percent, time=time_text)
     return environment.get_template("report.html.j2").render(
         title=title,
         profile=profile,
@@ -118,6 +118,13 @@ def _bytes(value: int) -> str:
 
 def _count(value: float) -> str:
     return f"{value:,.0f}"
+
+
+def time_text(milliseconds: float) -> str:
+    """A time in the unit that suits it."""
+    if milliseconds < 1:
+        return f"{1e3 * milliseconds:.4g} µs"
+    return f"{milliseconds:.4g} ms"
 
 
 def _percent(value: float) -> str:
