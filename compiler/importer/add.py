@@ -72,6 +72,8 @@ def _axes_of(builder: Builder, node: Node, value: Activation) -> tuple[int, ...]
     free = [axis for axis in (0, 1, 2, 3) if shape4[axis] == 1]
     axes = []
     for digits in builder.dims(node, value):
+        if not digits and not free:
+            node.refuse(f"its input has {len(value.shape)} dimensions; the HPU takes at most 4")
         axis = digits[0].axis if digits else free.pop(0)
         if digits and digits != whole(axis, shape4[axis]):
             builder.moved(node)

@@ -20,6 +20,7 @@ from hpu.compiler.importer.values import (
     OnnxQuant,
     Pending,
     QuantConstant,
+    Value,
 )
 
 __all__ = ["clip", "clip_bounds", "function", "start", "with_constant"]
@@ -202,10 +203,12 @@ def clip_bounds(table: np.ndarray) -> tuple[int, int] | None:
     return (low, high) if np.array_equal(table, np.clip(bytes_, low, high)) else None
 
 
-def clip(builder: Builder, node: Node) -> Pending:
+def clip(builder: Builder, node: Node) -> Value:
     """Relu and Clip: bounds of the operator before them, or a table of their own."""
     value = node.given(0)
     low, high = _bounds(node)
+    if isinstance(value, Activation) and not value.real:
+        return _clip_bytes(builder, node, low, high)
     if not isinstance(value, Pending) or value.step is not None:
         bounds = {1: np.asarray(low, np.float32), 2: np.asarray(high, np.float32)}
         return _append(builder, _as_clip(node), value, 0, bounds)
@@ -216,6 +219,22 @@ def clip(builder: Builder, node: Node) -> Pending:
         nodes=(*value.nodes, node.name),
         bias=None,
     )
+
+
+def _clip_bytes(builder: Builder, node: Node, low: float, high: float) -> Activation:
+    """Relu or Clip of integers as such: bounds in the integers' own type."""
+    value = builder.quantised(node, 0)
+    x = _tensor(builder, node, value)
+    quant = _known(node, value)
+    first, last = (int(np.clip(v, quant.low, quant.low + 255)) for v in (low, high))
+
+    def finish(pending: Pending, name: str, y: OnnxQuant) -> ir.Op:
+        out = ir.Tensor(name, x.shape, y.device())
+        flip = quant.low + 128
+        return ir.Unary(nodes=pending.nodes, x=x, out=out, low=first - flip, high=last - flip)
+
+    pending = Pending(finish, x.shape, value.layout, (node.name,), node.op_type)
+    return builder.emit(pending, node.output, quant)
 
 
 def _as_clip(node: Node) -> Node:

@@ -149,7 +149,17 @@ def import_node(builder: Builder, node: Node) -> Value:
     if _is_constant(node):
         return fold(node)
     support.check(node)
+    _check_real(node)
     return OPERATORS[node.op_type](builder, node)
+
+
+def _check_real(node: Node) -> None:
+    """Refuse operators of real values that read integers as such."""
+    if node.op_type in ("MaxPool", "Relu", "Clip") or node.op_type.startswith("Q"):
+        return
+    for name, value in zip(node.proto.input, node.inputs, strict=True):
+        if isinstance(value, Activation) and not value.real:
+            node.refuse(f"its input {name!r} are integers as such; put DequantizeLinear before it")
 
 
 def _constant(tensor: onnx.TensorProto) -> Constant:

@@ -277,6 +277,32 @@ def test_addition_of_a_constant_is_a_table(models, check, shape, dtype):
     assert graph.ops[0].table.shape == ((256, 3) if 3 in shape else (256,))
 
 
+@pytest.mark.parametrize("op", ["Relu", "Clip"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_clip_of_integers(models, check, op, dtype):
+    rng = np.random.default_rng(2)
+    m = models.Maker(rng)
+    quant = m.quant(dtype)
+    bounds = [m.constant(np.array(v, dtype)) for v in (20, 90)] if op == "Clip" else []
+    if op == "Relu" and dtype == "uint8":
+        pytest.skip("ONNX has no Relu of uint8")
+    m.output(m.dq(m.node(op, m.q(m.input([1, 3, 9, 9]), quant), *bounds), quant))
+    check(m.model(), rng, 0)
+
+
+def test_one_operand_gives_the_other_its_axes(models, check):
+    rng = np.random.default_rng(4)
+    m = models.Maker(rng)
+    a, b, y = m.quant("int8", 0.1), m.quant("int8", 0.07), m.quant("int8", 0.15)
+    p = m.dq(m.q(m.input([2, 4, 5, 3], name="p"), a), a)
+    pool = m.node("MaxPool", m.node("Transpose", p, perm=[0, 3, 1, 2]), kernel_shape=[1, 1])
+    pool = m.node("Transpose", m.dq(m.q(pool, a), a), perm=[0, 2, 3, 1])
+    q = m.dq(m.q(m.input([2, 4, 5, 3], name="q"), b), b)
+    m.output(m.dq(m.q(m.node("Add", q, pool), y), y))
+    graph = check(m.model(), rng, 1)
+    assert graph.tensors["q"].shape == (2, 4, 5, 3)
+
+
 def test_residual_block_is_fused(models, check):
     rng = np.random.default_rng(5)
     m = models.Maker(rng)

@@ -253,6 +253,14 @@ def test_sums_that_could_leave_int32(maker):
     refused(m.model(), "output channel 0 could leave int32")
 
 
+def test_integers_as_such(maker):
+    m = maker
+    quant = m.quant("int8")
+    value = m.q(m.input([1, 3, 4, 4]), quant)
+    m.output(m.dq(m.node("Add", value, value), quant))
+    refused(m.model(), "Add node 'add1': its input 'v0' are integers as such; put Dequantize")
+
+
 def test_damaged_constant(maker):
     model = relu_model(maker)
     model.graph.initializer[0].raw_data = b"12345"

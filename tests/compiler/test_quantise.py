@@ -6,6 +6,7 @@ from onnx import numpy_helper
 
 from hpu.compiler.errors import ModelError
 from hpu.compiler.frontend import import_model
+from hpu.compiler.qoperator import export
 from hpu.compiler.reference import compare
 
 
@@ -58,6 +59,20 @@ def test_small_cnn(models, naive, pool, head):
         spread = want.max() - want.min()
         assert np.abs(got - want).max() < 0.1 * spread
     assert len(graph.ops) < 9
+
+
+def test_exported_model_is_read_back(models, naive):
+    """The QOperator model of the graph means the same bytes."""
+    rng = np.random.default_rng(6)
+    samples = rng.random((16, 1, 8, 8), dtype=np.float32)
+    graph = import_model(small_cnn(models, rng), calibration={"x": samples})
+    again = import_model(export(graph))
+    (host,), (end,) = graph.inputs, graph.outputs
+    assert (again.inputs[0].name, again.outputs[0].name) == (host.name, end.name)
+    value = models.to_device(host, samples[:1])
+    one = naive.interpret(graph, {host.tensor: value})[end.tensor]
+    two = naive.interpret(again, {again.inputs[0].tensor: value})[again.outputs[0].tensor]
+    np.testing.assert_array_equal(one, two)
 
 
 def test_every_weight_channel_has_its_own_scale(models):
