@@ -213,7 +213,6 @@ class RtlDevice:
             latency=config.dram_latency,
         )
         self._started = 0
-        self._traced: tuple[Path, int, int] | None = None
 
     @property
     def cycle(self) -> int:
@@ -236,8 +235,6 @@ class RtlDevice:
         _window(self._simulation.memory, address, len(values))[:] = values
 
     def wait(self, timeout: float | None = None, progress: CycleProgress | None = None) -> bool:
-        if self._traced is not None:
-            self._run_window(*self._traced)
         begin = time.monotonic()
         chunk = 100
         while True:
@@ -253,16 +250,18 @@ class RtlDevice:
             if after - before < _REPORT_SECONDS / 2:
                 chunk *= 2
 
-    def _run_window(self, path: Path, first: int, count: int) -> None:
-        self._simulation.run(max(0, first - (self.cycle - self._started)))
-        self._simulation.start_trace(path)
-        self._simulation.run(count)
-        self._simulation.stop_trace()
-        self._traced = None
+    def trace_window(self, path: Path, first: int, count: int) -> int:
+        """Write an FST file of the cycles ``first`` … ``first + count - 1`` of a running program.
 
-    def trace_window(self, path: Path, first: int, count: int) -> None:
-        """Write an FST file of the next program's cycles ``first`` … ``first + count - 1``."""
-        self._traced = path, first, count
+        Returns the cycles written: fewer when the program ends earlier, 0 when before ``first``.
+        """
+        ahead = max(0, first - (self.cycle - self._started))
+        if self._simulation.run(ahead) < ahead:
+            return 0
+        self._simulation.start_trace(path)
+        done = self._simulation.run(count)
+        self._simulation.stop_trace()
+        return done
 
     def record_events(self, on: bool) -> None:
         """Keep an event for every start and end of an instruction from now on, or stop doing so."""

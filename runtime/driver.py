@@ -103,6 +103,22 @@ class Driver:
         self._write("PROGRAM_COUNT", program.instruction_count)
         self._program = program
 
+    def start(self, *, watchdog_cycles: int = _WATCHDOG_CYCLES) -> None:
+        """Start the loaded program, without waiting for its end.
+
+        ``watchdog_cycles``: cycles after which it is stopped, rounded up to 1024; 0: no limit.
+
+        Raises
+        ------
+        DeviceError
+            When no program is loaded.
+        """
+        if self._program is None:
+            raise DeviceError("a program must be loaded before it can run.")
+        self._write("WATCHDOG", -(-watchdog_cycles // _WATCHDOG_UNIT))
+        # The counters before the run are copied at the very start, to be read while it runs.
+        self._write("CONTROL", csr.pack("CONTROL", start=1, snapshot=1))
+
     def run(
         self,
         *,
@@ -115,7 +131,7 @@ class Driver:
         Parameters
         ----------
         watchdog_cycles
-            Cycles after which the machine stops by itself, rounded up to 1024; 0: no limit.
+            As of :meth:`start`.
         timeout
             Seconds to wait for the end; without it, for ever.
         progress
@@ -128,16 +144,12 @@ class Driver:
         DeviceError
             When no program is loaded, or the end does not come in time.
         """
-        if self._program is None:
-            raise DeviceError("a program must be loaded before it can run.")
-        self._write("WATCHDOG", -(-watchdog_cycles // _WATCHDOG_UNIT))
-        # The counters before the run are copied at the very start and read while it runs.
-        self._write("CONTROL", csr.pack("CONTROL", start=1, snapshot=1))
+        self.start(watchdog_cycles=watchdog_cycles)
         before = self._counters()
         if not self.device.wait(timeout, progress):
             raise DeviceError(f"the program did not end within {timeout:g} seconds.")
         self._write("CONTROL", csr.pack("CONTROL", snapshot=1, clear_irq=1))
-        self._check(self._program)
+        self._check()
         return Result({name: value - before[name] for name, value in self._counters().items()})
 
     def _counters(self) -> dict[str, int]:
@@ -148,11 +160,11 @@ class Driver:
         high = self.device.read_register(address + 4)
         return high << 32 | self.device.read_register(address)
 
-    def _check(self, program: Program) -> None:
+    def _check(self) -> None:
         status = csr.bits("STATUS", self._read("STATUS"))
         if status["fault"]:
             pc = self._read("FAULT_PC")
-            raise DeviceFault(FaultCause(self._read("FAULT_CAUSE")), pc, _text(program, pc))
+            raise DeviceFault(FaultCause(self._read("FAULT_CAUSE")), pc, self._text(pc))
         if not status["done"]:
             raise DeviceError("the interrupt came, but the program has not ended.")
 
@@ -160,12 +172,12 @@ class Driver:
         """``size`` bytes of the device's memory as uint8."""
         return np.frombuffer(self.device.read_memory(address, size), np.uint8)
 
-
-def _text(program: Program, pc: int) -> str:
-    data = program.instructions[pc * INSTRUCTION_BYTES :][:INSTRUCTION_BYTES]
-    if len(data) < INSTRUCTION_BYTES:
-        return "(beyond the program's end)"
-    try:
-        return disassemble(data).strip()
-    except ValueError:
-        return f"(not an instruction: {data[:16].hex()}…)"
+    def _text(self, pc: int) -> str:
+        assert self._program is not None
+        data = self._program.instructions[pc * INSTRUCTION_BYTES :][:INSTRUCTION_BYTES]
+        if len(data) < INSTRUCTION_BYTES:
+            return "(beyond the program's end)"
+        try:
+            return disassemble(data).strip()
+        except ValueError:
+            return f"(not an instruction: {data[:16].hex()}…)"

@@ -60,6 +60,9 @@ public:
         : top{&context, "top"}, size{dram_bytes}, rate{bytes_per_cycle}, latency{latency} {
         void* area = mmap(nullptr, size, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+#if VM_TRACE_FST
+        context.traceEverOn(true);  // only before the first evaluation
+#endif
         memory = area == MAP_FAILED ? nullptr : static_cast<uint8_t*>(area);
         reset();
     }
@@ -132,7 +135,6 @@ public:
     bool start_trace(const char* path) {
 #if VM_TRACE_FST
         stop_trace();
-        context.traceEverOn(true);
         trace = new VerilatedFstC;
         top.trace(trace, 99);
         trace->open(path);
