@@ -125,7 +125,8 @@ def quantise(value: np.ndarray, scale: float, zero: int, dtype: str) -> np.ndarr
     What is not a number becomes the least value, as in onnxruntime.
     """
     limits = np.iinfo(dtype)
-    scaled = np.asarray(value, np.float32) / np.float32(scale)
+    with np.errstate(over="ignore"):  # an overflow is infinite, and saturates
+        scaled = np.asarray(value, np.float32) / np.float32(scale)
     np.fmax(scaled, np.float32(limits.min - zero), out=scaled)
     np.fmin(scaled, np.float32(limits.max - zero), out=scaled)
     np.rint(scaled, out=scaled)
