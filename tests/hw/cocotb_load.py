@@ -124,7 +124,7 @@ async def random_instructions(dut):
 
 @cocotb.test()
 async def faults_and_recovery(dut):
-    """An address or a response at fault stops the unit with its cause and index; then it works again."""
+    """A fault stops the unit with its cause and index; then it works again."""
     config, rng, memory, driver, sink = await _start(dut)
     cocotb.start_soon(driver.watch())
     for kind in ("address", "slverr", "overflow", "address", "decerr"):
@@ -166,7 +166,7 @@ async def faults_and_recovery(dut):
 
 @cocotb.test()
 async def streams_at_full_rate(dut):
-    """A word's worth of beats every cycle across instruction boundaries: bursts cover the latency."""
+    """A beat every cycle across instruction boundaries: bursts cover the latency."""
     config, _rng, memory, driver, sink = await _start(dut)
     cocotb.start_soon(driver.watch())
     sink._pause = memory._pause = 0.0

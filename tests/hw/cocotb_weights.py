@@ -128,11 +128,11 @@ async def streams_at_full_rate(dut):
         cycles += 1
     beats = 20 * tile // config.axi_bytes
     cocotb.log.info("%d beats in %d cycles", beats, cycles)
-    assert cycles <= beats * parameters_slack(config) + 4, f"{beats} beats took {cycles} cycles"
+    assert cycles <= beats * _slack(config) + 4, f"{beats} beats took {cycles} cycles"
 
 
-def parameters_slack(config) -> float:
-    """Short tiles and few places cannot cover the latency; two tiles must cover it for full rate."""
+def _slack(config) -> float:
+    """Tiles asked for ahead must cover the latency for full rate."""
     tile = config.rows * config.pitch_chunks(config.col_groups) // config.beat_chunks
     covered = min(config.weight_tiles, 4) * tile
     return 1.1 if covered >= config.dram_latency + 2 * tile else 2.5

@@ -1,4 +1,4 @@
-"""What the cocotb tests of the DMA units share: memories behind AXI4 and a driver of instructions."""
+"""Shared by cocotb tests: a memory behind AXI4 and a driver of instructions."""
 
 import random
 from collections import deque
@@ -52,8 +52,8 @@ class Bus:
 class Memory:
     """DRAM behind an AXI4 port, with latency, pauses, out-of-order answers over IDs, and errors.
 
-    Every burst is checked: aligned, incrementing, not longer than allowed, not across 4 KiB, and stable
-    until it is accepted.
+    Every burst is checked: aligned, incrementing, not too long, not across 4 KiB, and stable until
+    it is accepted.
     """
 
     def __init__(self, dut, config: Config, rng: random.Random, pause: float = 0.0):
@@ -131,7 +131,7 @@ class Memory:
             cycle += 1
             held = self._stable("aw", held)
             if bus.get("awvalid") and bus.get("awready"):
-                ident, addr, beats = self._burst("aw")
+                _, addr, beats = self._burst("aw")
                 bursts.append([addr, beats, 0])
                 self.writes += 1
             if bus.get("wvalid") and bus.get("wready"):
