@@ -7,10 +7,11 @@ import numpy as np
 from hpu.hw.config import Config
 from hpu.runtime.devices import Device, FunctionalDevice, RtlDevice
 from hpu.runtime.driver import Driver
-from hpu.runtime.errors import InputError
+from hpu.runtime.errors import InputError, ProgramError
 from hpu.runtime.layout import from_device, pack, tensor_bytes, to_device, unpack
 from hpu.runtime.profile import Run
 from hpu.runtime.program import Port, Program
+from hpu.sim.races import RaceError, check
 
 __all__ = ["DEVICES", "Executor", "Stage", "open_device"]
 
@@ -53,6 +54,7 @@ class Executor:
         self.config, self.device_name, self.stage = config, device, stage
         self._driver: Driver | None = None
         self._loaded: Program | None = None
+        self._checked: Program | None = None
 
     def run(self, program: Program, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs of ``program`` on ``arrays``, by name.
@@ -61,6 +63,8 @@ class Executor:
         ------
         DeviceError
             When the machine stops with a fault.
+        ProgramError
+            When the program has a race (found by the functional device).
         """
         self._start(program, arrays)
         return self.read(program.outputs)
@@ -106,9 +110,19 @@ class Executor:
             size = max(_DRAM_BYTES, program.dram_bytes)
             self._driver = Driver(open_device(self.device_name, self.config, size, self.stage))
         if self._loaded is not program:
+            self._check_order(program)
             self._driver.load(program)
             self._loaded = program
         return self._driver
+
+    def _check_order(self, program: Program) -> None:
+        """On the functional device, which runs in one order only: does any other give the same?"""
+        if self.device_name == "functional" and program is not self._checked:
+            try:
+                check(program.instructions, self.config)
+            except RaceError as error:
+                raise ProgramError(f"the program has a race: {error}.") from None
+            self._checked = program
 
     def close(self) -> None:
         """Free the device."""
