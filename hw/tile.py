@@ -1,6 +1,6 @@
 """The PE tile: a square of multiply-accumulate elements, the block that the array repeats."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
@@ -69,11 +69,10 @@ class Tile(wiring.Component):
         self._multiply(m, weight)
         return m
 
-    def _square(self, name, shape):
+    def _rows(self, name):
+        """One register of bytes per row: simulators move and hold it by words."""
         size = range(self._size)
-        return [
-            [Signal(shape, name=f"{name}_{r}_{c}", reset_less=True) for c in size] for r in size
-        ]
+        return [Signal(8 * self._size, name=f"{name}_{r}", reset_less=True) for r in size]
 
     def _shadow(self, m):
         here = Signal()
@@ -83,8 +82,7 @@ class Tile(wiring.Component):
         ]
         with m.If(self.weight_valid_i):
             m.d.sync += [self.weight_o.eq(self.weight_i), self.hops_o.eq(self.hops_i - 1)]
-        names = range(self._size)
-        rows = [Signal(8 * self._size, name=f"shadow_{r}", reset_less=True) for r in names]
+        rows = self._rows("shadow")
         with m.If(here):
             for row, below in zip(rows, [*rows[1:], self.weight_o], strict=True):
                 m.d.sync += row.eq(below)
@@ -95,27 +93,32 @@ class Tile(wiring.Component):
         stages = Signal(2 * self._size - 1)
         m.d.sync += stages.eq((stages << 1) | self.swap_i)
         m.d.comb += self.swap_o.eq(stages[self._size - 1])
-        weight = self._square("weight", 8)
+        rows = self._rows("weight")
         with m.If(stages.any()):
-            for r, row in enumerate(weight):
-                for c, register in enumerate(row):
+            for r, row in enumerate(rows):
+                for c in range(self._size):
                     with m.If(stages[r + c]):
-                        m.d.sync += register.eq(shadow[r].word_select(c, 8))
-        return weight
+                        m.d.sync += row.word_select(c, 8).eq(shadow[r].word_select(c, 8))
+        return rows
 
     def _multiply(self, m, weight):
         stages = Signal(2 * self._size)
         m.d.sync += stages.eq((stages << 1) | self.live_i)
         m.d.comb += self.live_o.eq(stages[self._size - 1])
-        act, psum = self._square("act", 8), self._square("psum", 32)
-        size = range(self._size)
+        act, size = self._rows("act"), range(self._size)
+        psum = [[Signal(32, name=f"psum_{r}_{c}", reset_less=True) for c in size] for r in size]
         with m.If(self.live_i | stages.any()):
+            # Written from the bottom up, each register is read before it changes: simulators
+            # then need no second copy of it.
             for r in reversed(size):
-                for c in reversed(size):
-                    left = act[r][c - 1] if c else self.act_i.word_select(r, 8)
-                    above = psum[r - 1][c] if r else self.psum_i.word_select(c, 32)
-                    product = act[r][c].as_signed() * weight[r][c].as_signed()
-                    m.d.sync += [act[r][c].eq(left), psum[r][c].eq(above.as_signed() + product)]
-        for index in size:
-            m.d.comb += self.act_o.word_select(index, 8).eq(act[index][-1])
-            m.d.comb += self.psum_o.word_select(index, 32).eq(psum[-1][index])
+                above = psum[r - 1] if r else [self.psum_i.word_select(c, 32) for c in size]
+                self._row(m, psum[r], above, act[r], weight[r])
+                m.d.sync += act[r].eq(Cat(self.act_i.word_select(r, 8), act[r]))
+        m.d.comb += self.psum_o.eq(Cat(psum[-1]))
+        m.d.comb += self.act_o.eq(Cat(row[-8:] for row in act))
+
+    def _row(self, m, psum, above, act, weight):
+        """Partial sums of one row of PEs."""
+        for c in reversed(range(self._size)):
+            product = act.word_select(c, 8).as_signed() * weight.word_select(c, 8).as_signed()
+            m.d.sync += psum[c].eq(above[c].as_signed() + product)
