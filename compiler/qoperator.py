@@ -152,8 +152,7 @@ def _typed_weights(writer: Writer, op: ir.Conv) -> tuple[np.ndarray, np.ndarray]
             op.nodes[0],
             "its weights have zero points that differ by channel, which onnxruntime cannot run",
         )
-    zero = min(255 - high, 128) if high <= 127 and low >= -128 else -low
-    return (op.weight + zero).astype(np.uint8), np.full(channels, zero, np.uint8)
+    return (op.weight - low).astype(np.uint8), np.full(channels, -low, np.uint8)
 
 
 def _is_dense(op: ir.Conv) -> bool:

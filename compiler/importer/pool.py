@@ -76,17 +76,15 @@ def _pending(
             low=y.quantise(pending.low),
             high=y.quantise(pending.high),
         )
-        return op if kind == "average" else _requantised(op, quant, y)
+        if kind == "average" or quant.device() == y.device():
+            return op
+        return _requantised(op, quant, y, (pending.low, pending.high))
 
     return Pending(finish, shape4, Layout.image(shape4), (node.name,), node.op_type)
 
 
-def _requantised(op: ir.Pool, x: OnnxQuant, y: OnnxQuant) -> ir.Pool:
+def _requantised(op: ir.Pool, x: OnnxQuant, y: OnnxQuant, bounds: tuple[float, float]) -> ir.Pool:
     """A maximum whose result has another quantisation than its input: with a table after it."""
-    if x.device() == y.device():
-        return op
-    chain = unary.Chain(op.x, x)
-    model = chain.model(y)
-    table = evaluate(model).clip(op.low, op.high)
-    inner = x.device()
+    model = unary.Chain(op.x, x).clipped(*bounds).model(y)
+    table, inner = evaluate(model), x.device()
     return dataclasses.replace(op, low=-128, high=127, table=table, inner=inner, sources=(model,))

@@ -36,10 +36,10 @@ class Chain:
     constants: tuple[tuple[str, np.ndarray], ...] = ()
     last: str = "real"
 
-    def then(self, node: Node, side: int, constants: dict[int, np.ndarray]) -> "Chain":
+    def then(self, node: onnx.NodeProto, side: int, constants: dict[int, np.ndarray]) -> "Chain":
         """The chain with one more node, which reads it at input ``side``."""
         proto = onnx.NodeProto()
-        proto.CopyFrom(node.proto)
+        proto.CopyFrom(node)
         out = f"step{len(self.nodes)}"
         proto.output[0] = out
         added = []
@@ -54,6 +54,12 @@ class Chain:
             (*self.constants, *added),
             out,
         )
+
+    def clipped(self, low: float, high: float) -> "Chain":
+        """The chain with a clip to real bounds."""
+        proto = helper.make_node("Clip", ["x", "low", "high"], ["y"])
+        bounds = {1: np.asarray(low, np.float32), 2: np.asarray(high, np.float32)}
+        return self.then(proto, 0, bounds)
 
     def model(self, quant: OnnxQuant) -> onnx.ModelProto:
         """A model from device bytes [n, 1 or channels] to device bytes of ``quant``.
@@ -166,7 +172,7 @@ def _pending(chain: Chain, value: Activation | Pending, nodes: tuple[str, ...], 
         return make(chain, pending.nodes, name, quant)
 
     def step(before: Pending, node: Node, side: int, constants: dict[int, np.ndarray]) -> Pending:
-        longer = chain.then(node, side, constants)
+        longer = chain.then(node.proto, side, constants)
         return _pending(longer, before, (*before.nodes, node.name), node.op_type)
 
     return Pending(finish, chain.x.shape, value.layout, nodes, op, step=step)

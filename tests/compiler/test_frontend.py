@@ -152,6 +152,22 @@ def test_dense_over_an_image(models, check, seed, form):
     assert graph.ops[-1].weight.shape == (5, y, x, 6)
 
 
+def test_dense_over_shuffled_channels(models, check):
+    """Channels cut in two and swapped: only the rows of the weights change places."""
+    rng = np.random.default_rng(7)
+    m = models.Maker(rng)
+    quant, last = m.quant("int8", 0.3), m.quant("int8", 0.7)
+    value = m.dq(m.q(m.input([2, 6, 2, 2]), quant), quant)
+    value = m.node("MaxPool", value, kernel_shape=[1, 1])
+    value = m.dq(m.q(value, quant), quant)
+    value = m.node("Reshape", value, m.constant(np.array([2, 2, 3, 2, 2])))
+    value = m.node("Flatten", m.node("Transpose", value, perm=[0, 2, 4, 1, 3]))
+    weights = m.weights((24, 5), 1, "int8", False)
+    value = m.node("MatMul", value, m.dq(weights[0], weights[1:]))
+    m.output(m.dq(m.q(value, last), last))
+    check(m.model(17), rng, 1)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_matmul_with_bias_and_relu(models, check, seed):
     """MatMul, Add, Relu is one product; onnxruntime computes it in float, so within 1 LSB."""
@@ -189,6 +205,8 @@ def test_qdq_max_pool_with_another_scale(models, check, seed):
     quant, y = m.quant("int8"), m.quant("uint8")
     value = m.dq(m.q(m.input([1, 3, 9, 8]), quant), quant)
     value = m.node("MaxPool", value, kernel_shape=[2, 2], strides=[2, 2])
+    if seed % 2:
+        value = m.node("Clip", value, m.constant(np.float32(-0.2)), m.constant(np.float32(0.3)))
     m.output(m.dq(m.q(value, y), y))
     check(m.model(), rng, 0)
 
