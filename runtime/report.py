@@ -22,7 +22,7 @@ _CAUSES = {
     "MATRIX_PADDING": ("padding rows", "#9bd3ae"),
     "MATRIX_WEIGHTS": ("waiting for weights", "#e0a030"),
     "MATRIX_INPUT": ("waiting for input", "#d9643a"),
-    "MATRIX_ACCUMULATOR": ("waiting for accumulators", "#b0457b"),
+    "MATRIX_ACCUMULATOR": ("waiting for the vector unit", "#b0457b"),
     "MATRIX_TOKEN": ("waiting for another unit", "#8059b8"),
     "MATRIX_SETUP": ("setting up", "#5b7fc7"),
     "MATRIX_FETCH": ("waiting for instructions", "#45a3b5"),
@@ -52,7 +52,9 @@ def html_report(
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters.update(bytes=_bytes, count=_count, percent=_percent, time=time_text)
+    environment.filters.update(
+        bytes=_bytes, count=_count, percent=_percent, time=time_text, short=_short
+    )
     return environment.get_template("report.html.j2").render(
         title=title,
         profile=profile,
@@ -117,6 +119,14 @@ def _bytes(value: int) -> str:
 
 
 def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _short(value: float) -> str:
+    """A count in three or four digits."""
+    for limit, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= 10 * limit or value >= limit > 1e3:
+            return f"{value / limit:.4g}{suffix}"
     return f"{value:,.0f}"
 
 

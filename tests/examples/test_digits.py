@@ -58,7 +58,7 @@ def test_the_demo_on_the_whole_machine_in_rtl(tmp_path):
     console = Console(file=io.StringIO(), width=120)
     demo.show_agreement(console, agreed, len(images))
     demo.show_profile(console, measured, len(images))
-    demo.write_files(console, measured, tmp_path)
+    demo.write_files(console, measured, len(images), tmp_path)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "RTL = functional: " in text and "operators equal to onnxruntime: " in text
     assert (tmp_path / "report.html").exists() and (tmp_path / "digits.perfetto-trace").exists()
