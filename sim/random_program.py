@@ -13,7 +13,7 @@ from hpu.sim.numerics import encode_scale
 from hpu.sim.random_instruction import Drawer, Values
 from hpu.sim.schedule import Schedule
 
-__all__ = ["RandomProgram", "add_tokens", "encode", "random_program"]
+__all__ = ["RandomProgram", "add_tokens", "encode", "place", "random_program"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ def random_program(config: Config, seed: int, length: int = 40) -> RandomProgram
     body = [drawer.draw() for _ in range(length)]
     body += _dump(drawer)
     add_tokens(body, drawer)
-    return place(_shuffled(body, drawer), drawer, seed)
+    return place(encode(_shuffled(body, drawer)), drawer, seed)
 
 
 def encode(body: list[Values]) -> bytes:
@@ -50,9 +50,9 @@ def encode(body: list[Values]) -> bytes:
     return b"".join(BY_OPCODE[values["opcode"]].encode(values) for values in body)
 
 
-def place(body: list[Values], drawer: Drawer, seed: int) -> RandomProgram:
+def place(instructions: bytes, drawer: Drawer, seed: int) -> RandomProgram:
     """The program behind its data, in a memory of random bytes and usual parameter records."""
-    config, instructions = drawer.config, encode(body)
+    config = drawer.config
     address = drawer.data + _dump_bytes(drawer)
     size = -(-(address + len(instructions)) // 4096) * 4096
     rng = np.random.default_rng(seed)
