@@ -22,6 +22,7 @@ class Progress:
         self._started = time.monotonic()
         self._bar: Any = None
         self._task: Any = None
+        self._stage: tuple[str, float] | None = None
 
     def __enter__(self) -> "Progress":
         return self
@@ -40,8 +41,16 @@ class Progress:
         if self._bar is None and time.monotonic() - self._started > PATIENCE:
             self._show()
         if self._bar is not None:
-            text = text if total else f"{text}: {done:,.0f}"
-            self._bar.update(self._task, description=text, completed=done, total=total or None)
+            self._switch(text, total)
+            shown = text if total else f"{text}: {done:,.0f}"
+            self._bar.update(self._task, description=shown, completed=done)
+
+    def _switch(self, text: str, total: float) -> None:
+        """One stage is shown at a time; a stage keeps its total."""
+        if (text, total) != self._stage:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task, self._stage = self._bar.add_task(text, total=total or None), (text, total)
 
     def _show(self) -> None:
         from rich import progress
@@ -54,5 +63,4 @@ class Progress:
             progress.TimeRemainingColumn(),
         )
         self._bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task("", total=None)
         self._bar.start()
