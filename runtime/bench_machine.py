@@ -5,9 +5,11 @@ import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from hpu.hw.config import by_name
+from hpu.hw.csr import MATRIX_CAUSES
 from hpu.runtime.bench_figures import figure
 from hpu.runtime.execution import Executor
 from hpu.runtime.progress import Progress
@@ -132,12 +134,14 @@ def attributed() -> tuple[float, str]:
     with Progress() as progress:
         session = InferenceSession(quantised(), device="rtl", config=CONFIG, progress=progress)
         profile = measure(session, {INPUT: held_out()[0][:8]}).profile
-    causes = ", ".join(
-        f"{name.removeprefix('MATRIX_').lower()} {cycles:,}"
-        for name, cycles in (profile.attribution or {}).items()
-        if cycles
-    )
+    causes = _causes(profile.attribution or {})
     return 100 * profile.attributed, f"{profile.cycles:,} cycles of the demo network: {causes}"
+
+
+def _causes(cycles: Mapping[str, int]) -> str:
+    """The matrix unit's cycles by cause, in words."""
+    names = {cause.name: cause.name.removeprefix("MATRIX_").lower() for cause in MATRIX_CAUSES}
+    return ", ".join(f"{names[name]} {cycles[name]:,}" for name in names if cycles.get(name))
 
 
 @figure(
@@ -165,5 +169,6 @@ def busy_matmul() -> tuple[float, str]:
     assert wrong == 0, f"{wrong} of {found.size} results are wrong"
     cycles, useful = run.cycles or 1, run.counters["MATRIX_USEFUL"]
     return 100 * useful / cycles, (
-        f"{useful:,} of {cycles:,} cycles; all {found.size:,} results equal numpy's"
+        f"{useful:,} of {cycles:,} cycles ({_causes(run.counters)}); all {found.size:,} results "
+        f"equal numpy's"
     )

@@ -22,7 +22,7 @@ _CAUSES = {
     "MATRIX_PADDING": ("padding rows", "#9bd3ae"),
     "MATRIX_WEIGHTS": ("waiting for weights", "#e0a030"),
     "MATRIX_INPUT": ("waiting for input", "#d9643a"),
-    "MATRIX_ACCUMULATOR": ("waiting for the vector unit", "#b0457b"),
+    "MATRIX_ACCUMULATOR": ("waiting for vector unit", "#b0457b"),
     "MATRIX_TOKEN": ("waiting for another unit", "#8059b8"),
     "MATRIX_SETUP": ("setting up", "#5b7fc7"),
     "MATRIX_FETCH": ("waiting for instructions", "#45a3b5"),
