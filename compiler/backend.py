@@ -13,6 +13,7 @@ from hpu.compiler.lower_pool import lower_pool, pool_axes
 from hpu.compiler.lower_stream import plan_stream
 from hpu.compiler.overflow import check_overflow
 from hpu.compiler.plan_conv import plan_conv
+from hpu.compiler.prefetch import hoist_weights
 from hpu.compiler.sync import insert_tokens
 from hpu.compiler.weights_image import Image
 from hpu.hw.config import Config
@@ -174,6 +175,7 @@ def lower_op(context: Context, op: Op, scratch: Scratch) -> None:
     UnsupportedError
         When a number does not fit the machine.
     """
+    first = len(context.emitter)
     try:
         if isinstance(op, Conv):
             lower_conv(context, op, scratch)
@@ -185,6 +187,8 @@ def lower_op(context: Context, op: Op, scratch: Scratch) -> None:
             raise TypeError(f"{type(op).__name__} has no lowering")
     except ValueError as error:
         raise refusal(op, str(error)) from error
+    emitted = context.emitter.instructions
+    emitted[first:] = hoist_weights(emitted[first:], context.config)
 
 
 def macs(op: Op) -> int:

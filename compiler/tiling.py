@@ -12,7 +12,6 @@ __all__ = [
     "Region",
     "View",
     "acc_pieces",
-    "grow",
     "largest_piece",
     "piece_words",
     "shrinking",
@@ -185,42 +184,51 @@ def _floor(config: Config) -> int:
 def acc_pieces(tile: Region, config: Config, most: int) -> Iterator[list[Region]]:
     """``tile`` in parts that share weight tiles, each cut into blocks of at most ``most`` words.
 
-    Every part fits the accumulators. The vector unit drains a block while the next is filled in the
-    other half; the block after that is in the same half again, whose one read port accumulation
-    takes first. So each block is a little longer than the one before: the drain is done in time.
-    The last part has smaller blocks, because its last drain has nothing to hide behind.
+    Every part fits the accumulators. Its first blocks fill one half and are drained while the
+    others fill the second; a short last part is one block, and the next output block's goes to
+    the other half.
     """
-    parts = split(tile, max(config.acc_depth * 7 // 8, 1))
+    parts = list(_parts(tile, config))
     for index, part in enumerate(parts):
-        blocks = _MOST_BLOCKS if index == len(parts) - 1 else _MOST_BLOCKS // 2
-        count = min(-(-part.words // _floor(config)), blocks)
-        pieces = grow(part, count, min(_DRAIN_CYCLES, part.words // (4 * count)))
-        fits = max(piece.words for piece in pieces) <= min(most, config.acc_depth // 2)
-        yield pieces if fits else split(part, min(most, largest_piece(config)))
+        count = 8 if part.words > 8 * _floor(config) else 4
+        limit = max(-(-part.words // count), _floor(config))
+        if index > 0 and index == len(parts) - 1:
+            limit = max(limit, _last_words(config))
+        yield split(part, min(limit, most, config.acc_depth // 2))
 
 
-_MOST_BLOCKS = 8
-#: Cycles from the last sum of a block to its drain, and between drains.
-_DRAIN_CYCLES = 32
+def _parts(tile: Region, config: Config) -> Iterator[Region]:
+    """Regions that fit the accumulators, shorter towards the end.
 
-
-def grow(region: Region, count: int, slack: int) -> list[Region]:
-    """``region`` cut along its outermost axis into ``count`` pieces or fewer, in order.
-
-    Each piece has about ``slack`` words more than the one before.
+    The last drain has nothing to hide behind, so the last part is small. Every other is long
+    enough to hide the fetch of a weight tile, and not much longer than the next, which would have
+    to wait for its drain.
     """
-    axis, units, inner = region.outermost()
-    step = -(-slack // inner)
-    while count > 1 and units < count + step * count * (count - 1) // 2:
-        count -= 1
-    base, rest = divmod(units - step * count * (count - 1) // 2, count)
-    pieces, low = [], getattr(region, f"{axis}0")
-    for index in range(count):
-        size = base + step * index + (index >= count - rest)
-        part = {f"{axis}0": low, f"{axis}1": low + size}
-        pieces.append(dataclasses.replace(region, **part))
+    axis, units, inner = tile.outermost()
+    last, fetch = _last_words(config), _fetch_cycles(config)
+    if inner > last or tile.words < last + fetch:
+        yield from split(tile, config.acc_depth)
+        return
+    sizes = [last // inner]
+    rest, size = units - sizes[0], -(-max(fetch, 2 * last) // inner)
+    while rest * inner > config.acc_depth:
+        size = min(size, config.acc_depth // inner)
+        sizes.append(size)
+        rest, size = rest - size, size * 7 // 4
+    low = getattr(tile, f"{axis}0")
+    for size in (rest, *reversed(sizes)):
+        if size > 0:
+            yield dataclasses.replace(tile, **{f"{axis}0": low, f"{axis}1": low + size})
         low += size
-    return pieces
+
+
+def _last_words(config: Config) -> int:
+    return min(2 * _floor(config), config.acc_depth // 2)
+
+
+def _fetch_cycles(config: Config) -> int:
+    """Cycles in which a weight tile comes from DRAM, with a tenth to spare."""
+    return int(1.1 * config.rows * config.cols / config.dram_bytes_per_cycle)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,8 +242,9 @@ class AccBlock:
 class Accumulators:
     """Hands out accumulator words.
 
-    Neighbours lie in different halves, so that one is filled while the other is drained; places
-    rotate within a half, so that a group that leaves room does not wait for the one before it.
+    A group's first blocks lie in one half and the others in the second: accumulation takes a half's
+    one read port before the vector unit, which so drains one half while the other is filled.
+    Places rotate within a half, so that a group that leaves room need not wait for the one before.
     """
 
     def __init__(self, config: Config) -> None:
@@ -245,17 +254,25 @@ class Accumulators:
 
     def groups(self, pieces: Sequence[Region], most: int | None = None) -> Iterator[list[AccBlock]]:
         """Groups of pieces that stand in the accumulators together, at most ``most`` a group."""
+        step = most or len(pieces)
+        for at in range(0, len(pieces), step):
+            yield from self._groups(pieces[at : at + step])
+
+    def _groups(self, pieces: Sequence[Region]) -> Iterator[list[AccBlock]]:
+        share = min(self._half, -(-sum(piece.words for piece in pieces) // 2))
+        first = side = self._side
         group: list[tuple[Region, int, int]] = []
         used = [0, 0]
         for piece in pieces:
-            sides = (self._side, 1 - self._side)
-            fits = [s for s in sides if used[s] + piece.words <= self._half]
-            if not fits or len(group) == most:
+            full = used[side] >= share or used[side] + piece.words > self._half
+            if side == first and group and full:
+                side = 1 - first
+            if used[side] + piece.words > self._half:
                 yield self._settle(group, used)
-                group, used, fits = [], [0, 0], [self._side]
-            group.append((piece, fits[0], used[fits[0]]))
-            used[fits[0]] += piece.words
-            self._side = 1 - fits[0]
+                group, used, first, side = [], [0, 0], 1 - side, 1 - side
+            group.append((piece, side, used[side]))
+            used[side] += piece.words
+        self._side = 1 - side
         yield self._settle(group, used)
 
     def _settle(self, group: list[tuple[Region, int, int]], used: list[int]) -> list[AccBlock]:

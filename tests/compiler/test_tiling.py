@@ -12,7 +12,6 @@ from hpu.compiler.tiling import (
     Region,
     View,
     acc_pieces,
-    grow,
     shrinking,
     split,
     tiles,
@@ -39,16 +38,6 @@ def test_split(shape, limit):
     assert max(p.words for p in pieces) <= limit
 
 
-@pytest.mark.parametrize(("shape", "count"), list(itertools.product(SHAPES, [1, 2, 5])))
-def test_grow(shape, count):
-    whole = Region.whole(shape)
-    pieces = grow(whole, count, 4)
-    assert covered_once(pieces, whole)
-    assert len(pieces) <= count
-    words = [p.words for p in pieces]
-    assert all(later >= earlier + 4 for earlier, later in itertools.pairwise(words))
-
-
 @pytest.mark.parametrize(("shape", "most"), list(itertools.product(SHAPES, [1, 16, 64])))
 def test_accumulator_blocks(shape, most):
     whole = Region.whole(shape)
@@ -66,9 +55,29 @@ def test_accumulator_blocks(shape, most):
     assert max(p.words for p in pieces) <= most
 
 
-def test_neighbouring_blocks_alternate_between_the_halves():
-    (group,) = Accumulators(LAB).groups(split(Region.whole((1, 4, 10)), 10))
-    assert [block.acc // 64 for block in group] == [0, 1, 0, 1]
+def test_one_half_fills_before_the_other():
+    accumulators = Accumulators(LAB)
+    (group,) = accumulators.groups(split(Region.whole((1, 4, 10)), 10))
+    assert [block.acc // 64 for block in group] == [0, 0, 1, 1]
+
+
+def test_single_blocks_alternate_between_the_halves():
+    accumulators = Accumulators(LAB)
+    groups = [next(accumulators.groups([Region.whole((1, 1, 10))])) for _ in range(14)]
+    assert [group[0].acc for group in groups[:5]] == [0, 64, 10, 74, 20]
+    assert groups[12][0].acc == 0, "the seventh does not fit its half"
+
+
+def test_long_results_end_with_a_short_part():
+    full = by_name("hai-v1")
+    parts = [
+        sum(piece.words for piece in part)
+        for part in acc_pieces(Region.whole((1, 1, 8192)), full, full.acc_depth)
+    ]
+    assert sum(parts) == 8192
+    assert parts[-1] == 256
+    assert all(words >= 1349 for words in parts[:-1])
+    assert all(a <= 2 * b for a, b in itertools.pairwise(parts[:-1]))
 
 
 def test_groups_are_no_longer_than_asked():
