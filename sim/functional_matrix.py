@@ -30,7 +30,7 @@ def prepare_matmul(state: State, values: Values) -> Step:
         if values["new_weights"]:
             state.tile = state.fifo.popleft()
         tile = state.tile
-        sums = state.scratch(1, (count, tile.shape[1]))
+        sums = state.scratch("sums", (count, tile.shape[1]), np.dtype(np.float32))
         np.matmul(gather.activations(len(tile)), tile, out=sums)
         if values["accumulate"]:
             _accumulate(state, target, sums)
@@ -57,27 +57,37 @@ class _Gather:
 
     def __init__(self, state: State, values: Values, taps: list[Tap]):
         self._state, self._values = state, values
-        self._lanes = values["tap_groups"] * state.config.group
+        self._tap_pieces = state.piece_slice(0, values["tap_groups"]).stop
         self._parts = [(tap, self._reader(tap)) for tap in taps]
         inside = {tap.index for tap in taps if tap.whole(values)}
         self._padded = [index for index in range(values["taps"]) if index not in inside]
+        padding = np.full(state.piece.itemsize, values["pad"], np.int8)
+        self._padding = state.pieces(padding)[0]
 
     def _reader(self, tap: Tap) -> Reader:
-        first = tap.index * self._lanes
-        return Reader(self._state.ub, tap.box, slice(first, first + self._lanes))
+        width = self._values["tap_groups"]
+        return Reader(self._state, self._state.ub, tap.box, tap.index * width, width)
 
     def activations(self, rows: int) -> np.ndarray:
         """float32 [elements, rows]: what the first ``rows`` rows of the array are fed."""
-        values, lanes = self._values, self._lanes
-        shape = (values["n_count"], values["y_count"], values["x_count"], rows)
-        out = self._state.scratch(0, shape)
-        out[..., values["taps"] * lanes :] = 0
+        count, size = count_of(self._values), self._state.piece.itemsize
+        pieces = self._pieces(-(-rows // size)).reshape(count, -(-rows // size))
+        out = self._state.scratch("activations", (count, rows), np.dtype(np.float32))
+        out[...] = pieces.view(np.int8)[:, :rows]
+        return out
+
+    def _pieces(self, pieces: int) -> np.ndarray:
+        """[n, y, x, pieces] of the array's first rows."""
+        values, width = self._values, self._tap_pieces
+        shape = (values["n_count"], values["y_count"], values["x_count"], pieces)
+        out = self._state.scratch("pieces", shape, self._state.piece)
+        out[..., values["taps"] * width :] = 0
         for index in self._padded:
-            out[..., index * lanes : (index + 1) * lanes] = values["pad"]
+            out[..., index * width : (index + 1) * width] = self._padding
         for tap, reader in self._parts:
-            part = out[:, slice(*tap.ys), slice(*tap.xs), tap.index * lanes :][..., :lanes]
-            part[...] = reader.read()[..., : part.shape[-1]]
-        return out.reshape(count_of(values), rows)
+            part = out[:, slice(*tap.ys), slice(*tap.xs), tap.index * width :][..., :width]
+            part[...] = reader.pieces()[..., : part.shape[-1]]
+        return out
 
 
 def _overwrite(state: State, target: slice, sums: np.ndarray) -> None:

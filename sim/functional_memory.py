@@ -7,26 +7,29 @@ import numpy as np
 from hpu.hw.csr import FaultCause
 from hpu.hw.isa import Space
 from hpu.sim.access import Box, count_of, dram_rows, loop, weight_rows
-from hpu.sim.state import FaultError, Reader, State, Step, Writer, require_small
+from hpu.sim.state import FaultError, Reader, State, Step, Writer, last_of, require_small
 
 __all__ = ["prepare_load", "prepare_store", "prepare_weights"]
 
 Values = Mapping[str, int]
 
 
-def _bytes_of(state: State, rows: Box, chunks: int) -> Box:
-    """Byte addresses of ``chunks`` chunks of every row.
+def _dram_pieces(state: State, rows: Box, chunks: int) -> tuple[np.ndarray, Box]:
+    """DRAM as pieces, and the places in it of ``chunks`` chunks of every row.
 
     Raises
     ------
     FaultError
         AXI, when the memory does not have the whole beat of every byte.
     """
-    box = Box(rows.base, (*rows.counts, chunks * state.config.group), (*rows.strides, 1))
-    beat = state.config.axi_bytes
-    if not box.inside(len(state.dram) // beat * beat):
+    whole = len(state.dram) // state.config.axi_bytes * state.config.axi_bytes
+    size = state.piece.itemsize  # divides the chunk, and so every row's address
+    row = chunks * state.config.group // size
+    strides = tuple(stride // size for stride in rows.strides)
+    box = Box(rows.base // size, (*rows.counts, row), (*strides, 1))
+    if not box.inside(whole // size):
         raise FaultError(FaultCause.AXI)
-    return box
+    return state.pieces(state.dram[:whole]), box
 
 
 def prepare_load(state: State, values: Values) -> Step:
@@ -36,30 +39,32 @@ def prepare_load(state: State, values: Values) -> Step:
         Space(values["space"])
     ]
     moves = list(_load_moves(state, values, memory))
-    source = _bytes_of(state, dram_rows(values, state.config), values["width"])
-    rows = source.view(state.dram.view(memory.dtype))
+    dram, source = _dram_pieces(state, dram_rows(values, state.config), values["width"])
+    rows = source.view(dram)
 
     def run() -> None:
-        for writer, lanes in moves:
-            writer.write(rows[..., :lanes])
+        for writer, columns in moves:
+            writer.write(rows[..., columns])
 
     return Step(run, {"LOAD_COUNT": 1, "LOAD_ROWS": count_of(values)})
 
 
-def _load_moves(state: State, values: Values, memory: np.ndarray) -> Iterator[tuple[Writer, int]]:
-    """A writer for every copy, and how many of the row's lanes the memory has there."""
-    width = values["width"] * state.config.group
-    box = loop(values, "d")
-    for copy in range(values["copies"]):
-        first = values["group"] * state.config.group + copy * width
-        lanes = max(0, min(width, memory.shape[1] - first))
-        yield Writer(memory, box, slice(first, first + lanes)), lanes
+def _load_moves(state: State, values: Values, memory: np.ndarray) -> Iterator[tuple[Writer, slice]]:
+    """Writers of the copies, and the part of the row that each has lanes for."""
+    box, first, width = loop(values, "d"), values["group"], values["width"]
+    groups = memory.shape[1] // state.config.group
+    whole = max(0, min(values["copies"], (groups - first) // width))
+    yield Writer(state, memory, box, first, width, whole), state.piece_slice(0, width)
+    first += whole * width
+    if whole < values["copies"] and first < groups:
+        rest = groups - first
+        yield Writer(state, memory, box, first, rest), state.piece_slice(0, rest)
 
 
 def prepare_weights(state: State, values: Values) -> Step:
     """WEIGHTS as a step: one more tile in the FIFO."""
-    source = _bytes_of(state, weight_rows(values, state.config), values["width"])
-    rows = source.view(state.dram.view(np.int8))
+    dram, source = _dram_pieces(state, weight_rows(values, state.config), values["width"])
+    rows = source.view(dram).view(np.int8)
 
     def run() -> None:
         state.fifo.append(rows.astype(np.float32))
@@ -70,11 +75,10 @@ def prepare_weights(state: State, values: Values) -> Step:
 def prepare_store(state: State, values: Values) -> Step:
     """STORE as a step."""
     require_small(values)
-    first, lanes = values["group"] * state.config.group, values["width"] * state.config.group
-    source = Reader(state.ub, loop(values, "a"), slice(first, first + lanes))
-    target = _bytes_of(state, dram_rows(values, state.config), values["width"])
-    write = _dram_writer(state.dram.view(np.int8), target)
-    return Step(lambda: write(source.read()), {"STORE_COUNT": 1, "STORE_ROWS": count_of(values)})
+    source = Reader(state, state.ub, loop(values, "a"), values["group"], values["width"])
+    rows = dram_rows(values, state.config)
+    write = _dram_writer(*_dram_pieces(state, rows, values["width"]))
+    return Step(lambda: write(source.pieces()), {"STORE_COUNT": 1, "STORE_ROWS": count_of(values)})
 
 
 def _dram_writer(dram: np.ndarray, target: Box) -> Callable[[np.ndarray], None]:
@@ -86,9 +90,7 @@ def _dram_writer(dram: np.ndarray, target: Box) -> Callable[[np.ndarray], None]:
             view[...] = data
 
         return write
-    places = target.addresses().ravel()
-    unique, last = np.unique(places[::-1], return_index=True)
-    last = places.size - 1 - last
+    unique, last = last_of(target.addresses())
 
     def write_last(data: np.ndarray) -> None:
         dram[unique] = data.ravel()[last]

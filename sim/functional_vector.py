@@ -23,25 +23,18 @@ def prepare_vector(state: State, values: Values) -> Step:
     first, width = values["s_group"] * group, values["d_width"] * group
     lanes = slice(first, first + width)
     source = _source(state, values, lanes)
-    finish = [*_scaling(state, values, lanes), *_addition(state, values, lanes)]
+    finish = [*_scaling(state, values, lanes), *_addition(state, values)]
     finish += [*_clip(values), *_lookup(state, values, lanes)]
-    writers = [
-        Writer(state.ub, loop(values, "d"), slice(start, start + width))
-        for start in range(values["d_group"] * group, _end(values) * group, width)
-    ]
+    target = (values["d_group"], values["d_width"], values["d_copies"])
+    writer = Writer(state, state.ub, loop(values, "d"), *target)
 
     def run() -> None:
         result = source()
         for stage in finish:
             result = stage(result)
-        for writer in writers:
-            writer.write(result)
+        writer.write(state.pieces(result))
 
     return Step(run, {"VECTOR_COUNT": 1, "VECTOR_WORDS": count_of(values)})
-
-
-def _end(values: Values) -> int:
-    return values["d_group"] + values["d_width"] * values["d_copies"]
 
 
 def _shape(values: Values) -> tuple[int, int, int]:
@@ -53,7 +46,8 @@ def _source(state: State, values: Values, lanes: slice) -> Callable[[], Array]:
     if values["source"] == Source.ACC:
         return _accumulators(state, values, lanes)
     require_small(values, values["ky_count"] * values["kx_count"])
-    parts = [(tap, Reader(state.ub, tap.box, lanes)) for tap in window_taps(values)]
+    groups = values["s_group"], values["d_width"]
+    parts = [(tap, Reader(state, state.ub, tap.box, *groups)) for tap in window_taps(values)]
     if values["reduce"] == Reduce.MAX:
         return lambda: _maximum(values, parts, lanes)
     return lambda: _sum(values, parts, lanes)
@@ -71,7 +65,7 @@ def _sum(values: Values, parts: list[tuple[Tap, Reader]], lanes: slice) -> Array
     total = np.zeros((*_shape(values), lanes.stop - lanes.start), np.int32)
     for tap, reader in parts:
         part = total[:, slice(*tap.ys), slice(*tap.xs)]
-        part += reader.read()
+        part += reader.lanes()
         if values["a_zero"]:
             part -= np.int32(values["a_zero"])
     return total
@@ -82,7 +76,7 @@ def _maximum(values: Values, parts: list[tuple[Tap, Reader]], lanes: slice) -> A
     empty = np.ones((values["y_count"], values["x_count"]), bool)
     for tap, reader in parts:
         part = best[:, slice(*tap.ys), slice(*tap.xs)]
-        np.maximum(part, reader.read(), out=part)
+        np.maximum(part, reader.lanes(), out=part)
         empty[slice(*tap.ys), slice(*tap.xs)] = False
     result = best.astype(np.int32)
     result -= np.int32(values["a_zero"])
@@ -104,13 +98,13 @@ def _scaling(state: State, values: Values, lanes: slice) -> list[Callable[[Array
     return [requantise]
 
 
-def _addition(state: State, values: Values, lanes: slice) -> list[Callable[[Array], Array]]:
+def _addition(state: State, values: Values) -> list[Callable[[Array], Array]]:
     if values["operand"] != Operand.ADD:
         return []
-    other = Reader(state.ub, loop(values, "b"), lanes)
+    other = Reader(state, state.ub, loop(values, "b"), values["s_group"], values["d_width"])
     names = ("s_zero", "b_zero", "s_mult", "b_mult", "shift", "out_zero")
     constants = [values[name] for name in names]
-    return [lambda own: numerics.add(own, other.read(), *constants)]
+    return [lambda own: numerics.add(own, other.lanes(), *constants)]
 
 
 def _clip(values: Values) -> list[Callable[[Array], Array]]:

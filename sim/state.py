@@ -11,10 +11,24 @@ from hpu.hw.config import Config
 from hpu.hw.csr import FaultCause
 from hpu.sim.access import Box, count_of
 
-__all__ = ["MAX_ELEMENTS", "FaultError", "Reader", "State", "Step", "Writer", "require_small"]
+__all__ = [
+    "MAX_ELEMENTS",
+    "FaultError",
+    "Reader",
+    "State",
+    "Step",
+    "Writer",
+    "last_of",
+    "require_small",
+]
 
 #: Elements of the largest loop that the functional simulator runs as one instruction.
 MAX_ELEMENTS = 1 << 26
+
+
+_TYPES = ((1, "u1"), (2, "u2"), (4, "u4"), (8, "u8"), (16, "c16"))
+#: Types that numpy copies as a whole; complex numbers are its only 16-byte ones.
+_PIECES = {size: np.dtype(name) for size, name in _TYPES}
 
 
 class FaultError(Exception):
@@ -57,14 +71,24 @@ class State:
         self.tables = np.zeros((256 * config.tables, config.cols), np.int8)
         self.tile = _no_tile()
         self.fifo: deque[np.ndarray] = deque()
-        self._scratch = [np.zeros(0, np.float32), np.zeros(0, np.float32)]
+        self.piece = _PIECES[min(config.group, 16)]
+        self._scratch: dict[str, np.ndarray] = {}
 
-    def scratch(self, which: int, shape: tuple[int, ...]) -> np.ndarray:
-        """float32 of ``shape``, contents undefined, valid until the next call with ``which``."""
-        size = int(np.prod(shape))
-        if self._scratch[which].size < size:
-            self._scratch[which] = np.empty(size, np.float32)
-        return self._scratch[which][:size].reshape(shape)
+    def pieces(self, memory: np.ndarray) -> np.ndarray:
+        """A byte array as pieces: what moves at once, a lane group or 16 bytes of a wider one."""
+        return memory.view(self.piece)
+
+    def piece_slice(self, group: int, width: int) -> slice:
+        """Pieces of ``width`` lane groups from ``group`` on."""
+        per_group = self.config.group // self.piece.itemsize
+        return slice(group * per_group, (group + width) * per_group)
+
+    def scratch(self, name: str, shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
+        """Memory of ``shape``, contents undefined, valid until the next call with ``name``."""
+        size = math.prod(shape)
+        if name not in self._scratch or self._scratch[name].size < size:
+            self._scratch[name] = np.empty(size, kind)
+        return self._scratch[name][:size].reshape(shape)
 
 
 def require_small(values: Mapping[str, int], elements: int | None = None) -> None:
@@ -81,7 +105,7 @@ def require_small(values: Mapping[str, int], elements: int | None = None) -> Non
 
 
 class _OnChip:
-    """Words of ``memory`` at the addresses of ``box``, lanes ``columns``.
+    """Lane groups ``group`` … ``group + width`` - 1 of the words of ``memory`` in ``box``.
 
     Raises
     ------
@@ -89,11 +113,11 @@ class _OnChip:
         ADDRESS, when a word is beyond the memory.
     """
 
-    def __init__(self, memory: np.ndarray, box: Box, columns: slice):
-        self._lanes = memory[:, columns]
+    def __init__(self, state: State, memory: np.ndarray, box: Box, group: int, width: int):
+        self._pieces = state.pieces(memory)[:, state.piece_slice(group, width)]
         self._words: np.ndarray | None = None
         if box.inside(len(memory)):
-            self._view = box.view(self._lanes)
+            self._view = box.view(self._pieces)
         else:
             self._words = box.words()
             if self._words.size and self._words.max() >= len(memory):
@@ -103,26 +127,50 @@ class _OnChip:
 class Reader(_OnChip):
     """A prepared read."""
 
-    def read(self) -> np.ndarray:
-        """Shape ``box.counts + (lanes,)``; possibly a view."""
-        return self._view if self._words is None else self._lanes[self._words]
+    def pieces(self) -> np.ndarray:
+        """Shape ``box.counts + (pieces,)``; possibly a view."""
+        return self._view if self._words is None else self._pieces[self._words]
+
+    def lanes(self) -> np.ndarray:
+        """int8 of shape ``box.counts + (lanes,)``, a copy."""
+        return np.array(self.pieces(), order="C").view(np.int8)
 
 
 class Writer(_OnChip):
-    """A prepared write; where an address occurs twice the last element stays."""
+    """A prepared write of ``copies`` copies side by side, each ``width`` lane groups wide.
 
-    def __init__(self, memory: np.ndarray, box: Box, columns: slice):
-        super().__init__(memory, box, columns)
+    Where a word occurs twice the last element stays.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        memory: np.ndarray,
+        box: Box,
+        group: int,
+        width: int,
+        copies: int = 1,
+    ):
+        super().__init__(state, memory, box, group, width * copies)
+        self._copies = copies
         self._last: np.ndarray | None = None
         if self._words is not None or not box.distinct():
-            words = box.words().ravel()
-            reverse = np.unique(words[::-1], return_index=True)
-            self._words, self._last = reverse[0], words.size - 1 - reverse[1]
+            self._words, self._last = last_of(box.words())
+        else:
+            pieces = state.piece_slice(0, width).stop
+            self._view = self._view.reshape(*box.counts, copies, pieces)  # still a view
 
     def write(self, data: np.ndarray) -> None:
-        """``data``: shape ``box.counts + (lanes,)``."""
+        """``data``: pieces of one copy, shape ``box.counts + (pieces,)``."""
         if self._last is None:
-            self._view[...] = data
+            self._view[...] = data[..., None, :]
         else:
             rows = data.reshape(math.prod(data.shape[:-1]), data.shape[-1])
-            self._lanes[self._words] = rows[self._last]
+            self._pieces[self._words] = np.tile(rows[self._last], (1, self._copies))
+
+
+def last_of(addresses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each address once, and the last place (flat) at which it stands."""
+    flat = addresses.ravel()
+    unique, place = np.unique(flat[::-1], return_index=True)
+    return unique, flat.size - 1 - place
