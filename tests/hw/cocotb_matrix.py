@@ -169,8 +169,11 @@ def _full(tile):
     return weight
 
 
-async def _play(bench, program, weight):
-    """Run ``program``; every word is read as soon as no later instruction writes it."""
+async def _play(bench, program, weight, *, full=False):
+    """Run ``program``; every word is read as soon as no later instruction writes it.
+
+    With ``full`` the weight FIFO is full before the first instruction.
+    """
     useful = padding = 0
     final, writers = bench.acc, {}
     for index, fields in enumerate(program):
@@ -181,7 +184,9 @@ async def _play(bench, program, weight):
         (more, less), words = twin.run(fields, bench.ub, weight, final, CONFIG)
         useful, padding = useful + more, padding + less
         writers.update(dict.fromkeys(words, index))
-        bench.instructions.append((fields, 1000 + index))
+    while full and bench.tiles and bench.free:
+        await bench.step()
+    bench.instructions.extend((fields, 1000 + k) for k, fields in enumerate(program))
     before = dict(bench.counts)
     for index in range(len(program)):
         await bench.until(lambda index=index: bench.done > index)
@@ -224,8 +229,10 @@ async def single_rows(dut):
     await bench.start()
     weight = await _set_all(bench)
     one = {"n_count": 1, "y_count": 1, "x_count": 1}
-    fresh = [twin.draw(rng, CONFIG, **one, new_weights=1) for _ in range(20)]
+    every = {"taps": CONFIG.row_groups, "tap_groups": 1, "new_weights": 1}
+    fresh = [twin.draw(rng, CONFIG, **one, **every) for _ in range(20)]
     weight = await _play(bench, fresh, weight)
+    weight = await _play(bench, fresh, weight, full=True)
     chain = [twin.draw(rng, CONFIG, **one, new_weights=0, accumulate=1, acc=5) for _ in range(20)]
     weight = await _play(bench, chain, weight)
     near = [
@@ -237,18 +244,21 @@ async def single_rows(dut):
 
 @cocotb.test()
 async def dense_chains(dut):
-    """Rows one cycle apart on one, two, three, four and five accumulator words."""
+    """Additions to a word one to five cycles apart: each instruction overlaps the one before."""
     rng = _rng()
     bench = Bench(dut, rng)
     await bench.start()
     weight = await _set_all(bench)
+    shape = {"n_count": 1, "y_count": 1, "x_count": 8, "taps": 1}
     program = []
-    for count in range(1, 6):
-        shape = {"n_count": 1, "y_count": 1, "x_count": count, "taps": 1, "acc": 9}
-        for _ in range(8):
-            program.append(twin.draw(rng, CONFIG, **shape, new_weights=0, accumulate=1))
-    program[0]["new_weights"] = 1
+    for distance in range(1, 6):
+        for index in range(10):
+            start = index * (8 - distance)
+            fields = twin.draw(rng, CONFIG, **shape, new_weights=0, accumulate=1, acc=start)
+            program.append(fields)
     await _play(bench, program, weight)
+    issued = [k for k, cause in enumerate(bench.charges) if cause in ("useful", "padding")]
+    assert issued[-1] - issued[-8 * len(program)] == 8 * len(program) - 1, "not back to back"
 
 
 @cocotb.test()
@@ -273,10 +283,13 @@ async def no_bubbles(dut):
     assert gaps == 0, f"{gaps} cycles without a row"
 
 
-async def _stop(bench):
-    bench.set(unit__stop=1)
+async def _stop(bench, name="unit__stop"):
+    bench.instructions.clear()
+    bench.tiles.clear()
+    bench.set(**{name: 1})
+    await bench.step()
     await bench.until(lambda: not bench.get("unit__busy"), limit=4 * sum(_shape()) + 200)
-    bench.set(unit__stop=0, weights__flush=0)
+    bench.set(**{name: 0})
     bench.restart()
 
 
@@ -332,14 +345,16 @@ async def stops(dut):
     rng = _rng()
     bench = Bench(dut, rng)
     await bench.start()
-    for _ in range(6):
+    for _ in range(12):
+        name = rng.choice(["unit__stop", "weights__flush"])
         for index in range(5):
             fields = twin.draw(rng, CONFIG, new_weights=1)
-            bench.instructions.append((fields, index))
+            if name == "unit__stop":
+                bench.instructions.append((fields, index))
             bench.tiles.append(bench.tile())
         for _ in range(rng.randint(1, 3 * CONFIG.rows)):
             await bench.step()
-        await _stop(bench)
+        await _stop(bench, name)
         bench.idle = rng.choice([0.0, 0.3])
         weight = await _set_all(bench)
         await _play(bench, [twin.draw(rng, CONFIG) for _ in range(6)], weight)
