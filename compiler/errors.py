@@ -18,8 +18,10 @@ class UnsupportedError(ModelError):
         The ONNX operator and the node's name; empty when the reason concerns the whole model.
     reason:
         Why, without the operator's name.
+    value:
+        The model's input or output that the reason concerns, where it is one.
     """
 
-    def __init__(self, op_type: str, node: str, reason: str) -> None:
-        self.op_type, self.node, self.reason = op_type, node, reason
+    def __init__(self, op_type: str, node: str, reason: str, value: str = "") -> None:
+        self.op_type, self.node, self.reason, self.value = op_type, node, reason, value
         super().__init__(f"{op_type} node {node!r}: {reason}" if op_type else reason)

@@ -14,7 +14,7 @@ from hpu.compiler.overflow import check_overflow
 from hpu.compiler.quantise import is_float, quantise
 from hpu.compiler.verify import verify
 
-__all__ = ["import_model"]
+__all__ = ["import_model", "import_quantised"]
 
 
 def import_model(
@@ -51,6 +51,21 @@ def import_model(
     model = load_model(source, batch)
     if is_float(model):
         model = load_model(quantise(model, calibration))
-    graph = verify(prune(import_graph(model, outputs)))
+    return _finished(import_graph(model, outputs), fused)
+
+
+def import_quantised(model: onnx.ModelProto) -> ir.Graph:
+    """The graph of a part of a checked, quantised model whose shapes are known.
+
+    Raises
+    ------
+    UnsupportedError
+        When the HPU does not run it.
+    """
+    return _finished(import_graph(model))
+
+
+def _finished(graph: ir.Graph, fused: bool = True) -> ir.Graph:
+    graph = verify(prune(graph))
     check_overflow(graph)
     return fuse(graph) if fused else graph

@@ -32,8 +32,8 @@ def quantize(builder: Builder, node: Node) -> Value:
         value.base.quant = quant
     if value.base.quant == quant:
         return Activation(value.base, value.flat, real=False)
-    if value.base.dtype == "float32" and not value.real:
-        node.refuse(f"input {value.base.name!r} is quantised in two different ways")
+    if value.raw:
+        node.refuse(f"its input {value.base.name!r} is quantised in two different ways")
     pending = unary.start(builder, node, value)
     return builder.emit(pending, node.output, quant)
 

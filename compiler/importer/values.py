@@ -55,11 +55,15 @@ class Base:
 
 @dataclasses.dataclass(frozen=True)
 class Activation:
-    """A value that is a relabelled device tensor; ``real``: as DequantizeLinear gives it."""
+    """A value that is a relabelled device tensor; ``real``: as DequantizeLinear gives it.
+
+    ``raw``: a float input itself, which only QuantizeLinear and relabellings may read.
+    """
 
     base: Base
     flat: Layout
     real: bool
+    raw: bool = False
 
     @property
     def layout(self) -> Layout:

@@ -154,7 +154,10 @@ def import_node(builder: Builder, node: Node) -> Value:
 
 
 def _check_real(node: Node) -> None:
-    """Refuse operators of real values that read integers as such."""
+    """Refuse operators of real values that read integers as such, or floats not yet quantised."""
+    for name, value in zip(node.proto.input, node.inputs, strict=True):
+        if isinstance(value, Activation) and value.raw:
+            node.refuse(f"its input {name!r} is not quantised; put QuantizeLinear before it")
     if node.op_type in ("MaxPool", "Relu", "Clip") or node.op_type.startswith("Q"):
         return
     for name, value in zip(node.proto.input, node.inputs, strict=True):
@@ -192,7 +195,8 @@ def _inputs(model: onnx.ModelProto, values: dict[str, Value]) -> list[tuple[Base
             )
         base = Base(entry.name, dtype)
         layout = Layout.flat([dim.dim_value for dim in tensor.shape.dim])
-        values[entry.name] = Activation(base, layout, real=dtype == "float32")
+        real = dtype == "float32"
+        values[entry.name] = Activation(base, layout, real=real, raw=real)
         inputs.append((base, layout))
     return inputs
 
@@ -216,7 +220,7 @@ def _output(builder: Builder, value: Value, name: str) -> ir.HostTensor:
         node.refuse("it is a constant")
     if isinstance(value, Pending):
         node.refuse(f"it is the float result of {value.op_type}; put QuantizeLinear before it")
-    if value.base.quant is None:
+    if value.raw or value.base.quant is None:
         node.refuse("it is not quantised; put QuantizeLinear and DequantizeLinear before it")
     if value.base.tensor is None:
         builder.bind_usual(node, value)
@@ -233,7 +237,7 @@ class _End(Node):
 
     def refuse(self, reason: str) -> NoReturn:
         """Raise the UnsupportedError of this end."""
-        raise UnsupportedError("", "", f"{self.op_type} {self.name!r}: {reason}")
+        raise UnsupportedError("", "", f"{self.op_type} {self.name!r}: {reason}", self.name)
 
 
 def _host(node: Node, dtype: str, value: Activation) -> ir.HostTensor:

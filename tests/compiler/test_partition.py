@@ -1,0 +1,215 @@
+"""Models cut in parts: which nodes go where, and that the parts together give the same answer."""
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from hpu.compiler.errors import UnsupportedError
+from hpu.compiler.importer.load import load_model
+from hpu.compiler.partition import HostPart, HpuPart, partition
+
+
+@pytest.fixture
+def maker(models):
+    return models.Maker(np.random.default_rng(0))
+
+
+def convolution(m, value, quant):
+    """DequantizeLinear, Conv, QuantizeLinear on the quantised ``value`` of 3 channels."""
+    weights = m.weights((3, 3, 3, 3), 0, "int8", False)
+    pads = {"pads": [1, 1, 1, 1]}
+    return m.q(m.node("Conv", m.dq(value, quant), m.dq(weights[0], weights[1:]), **pads), quant)
+
+
+def cut(maker, **options):
+    return partition(load_model(maker.model()), **options)
+
+
+def sides(parts):
+    return ["HPU" if isinstance(part, HpuPart) else "host" for part in parts]
+
+
+def execute(models, parts, feeds):
+    """Every part by onnxruntime, in order; the last value of every name."""
+    known = dict(feeds)
+    for part in parts:
+        names = [value.name for value in part.model.graph.input]
+        values = models.run(part.model, {name: known[name] for name in names})
+        known |= dict(zip([v.name for v in part.model.graph.output], values, strict=True))
+    return known
+
+
+def reasons(result):
+    return {entry.op_type: entry.reason for entry in result.placements if entry.reason}
+
+
+def test_all_of_it_is_one_part(maker):
+    m, quant = maker, maker.quant("int8")
+    m.output(m.dq(convolution(m, m.q(m.input([1, 3, 4, 4]), quant), quant), quant))
+    result = cut(m)
+    assert sides(result.parts) == ["HPU"]
+    assert not any(entry.on_host for entry in result.placements)
+
+
+def test_an_operator_in_the_middle_goes_to_the_host(maker, models):
+    m, quant = maker, maker.quant("int8")
+    value = convolution(m, m.q(m.input([1, 3, 4, 4]), quant), quant)
+    value = m.q(m.node("Softmax", m.dq(value, quant), axis=1), quant)
+    m.output(m.dq(convolution(m, value, quant), quant))
+    result = cut(m)
+    assert sides(result.parts) == ["HPU", "host", "HPU"]
+    host = result.parts[1].model.graph
+    assert host.input[0].type.tensor_type.elem_type == TensorProto.INT8
+    assert [node.op_type for node in host.node] == ["DequantizeLinear", "Softmax"]
+    assert reasons(result)["Softmax"] == "the HPU does not run this operator"
+    feeds = {"x": np.random.default_rng(0).normal(size=(1, 3, 4, 4)).astype(np.float32)}
+    name = m.outputs[0].name
+    want = models.run(m.model(), feeds)[0]
+    np.testing.assert_array_equal(execute(models, result.parts, feeds)[name], want)
+
+
+def test_branches_of_one_level_share_a_part(maker):
+    """Two convolutions and a Softmax on each: one HPU part, then one host part."""
+    m, quant = maker, maker.quant("int8")
+    start = m.q(m.input([1, 3, 4, 4]), quant)
+    for _ in range(2):
+        value = convolution(m, start, quant)
+        m.output(m.node("Softmax", m.dq(value, quant), axis=1))
+    result = cut(m)
+    assert sides(result.parts) == ["HPU", "host"]
+    assert len(result.parts[0].graph.outputs) == 2
+
+
+def test_parts_are_convex(maker):
+    """The addition reads both sides of the host's branch, so it must be in a later part."""
+    m, quant = maker, maker.quant("int8")
+    start = convolution(m, m.q(m.input([1, 3, 4, 4]), quant), quant)
+    soft = m.node("Softmax", m.dq(start, quant), axis=1)
+    branch = m.q(soft, quant)
+    total = m.q(m.node("Add", m.dq(start, quant), m.dq(branch, quant)), quant)
+    m.output(m.dq(total, quant))
+    result = cut(m)
+    assert sides(result.parts) == ["HPU", "host", "HPU"]
+    assert [value.name for value in result.parts[2].model.graph.input] == [soft, start]
+
+
+def test_a_float_result_takes_its_operator_to_the_host(maker):
+    m, quant = maker, maker.quant("int8")
+    weights = m.weights((3, 3, 1, 1), 0, "int8", False)
+    value = m.dq(m.q(m.input([1, 3, 4, 4]), quant), quant)
+    value = m.node("Conv", value, m.dq(weights[0], weights[1:]))
+    m.output(m.node("Softmax", value, axis=1))
+    result = cut(m)
+    assert sides(result.parts) == ["host"]
+    assert "reads its result as float" in reasons(result)["Conv"]
+
+
+def test_relabellings_alone_do_not_cross(maker):
+    m, quant = maker, maker.quant("int8")
+    value = m.dq(m.q(m.input([1, 3, 4, 4]), quant), quant)
+    m.output(m.node("Softmax", m.node("Transpose", value, perm=[0, 2, 3, 1])))
+    result = cut(m)
+    assert sides(result.parts) == ["host"]
+    assert "nothing next to it is computed" in reasons(result)["Transpose"]
+
+
+def test_a_raw_float_beside_its_quantised_self(maker, models):
+    """What reads the float input itself must not get the quantised one."""
+    m, quant = maker, maker.quant("int8", 0.5)
+    x = m.input([1, 3, 4, 4])
+    value = m.dq(convolution(m, m.q(x, quant), quant), quant)
+    m.output(m.node("Mul", value, m.node("Relu", x)))
+    result = cut(m)
+    assert sides(result.parts) == ["host", "HPU", "host"]
+    assert "is not quantised" in reasons(result)["Relu"]
+    feeds = {"x": np.random.default_rng(1).normal(size=(1, 3, 4, 4)).astype(np.float32)}
+    name = m.outputs[0].name
+    want = models.run(m.model(), feeds)[0]
+    np.testing.assert_array_equal(execute(models, result.parts, feeds)[name], want)
+
+
+def test_every_refusal_is_collected(maker):
+    m, quant = maker, maker.quant("int8")
+    value = convolution(m, m.q(m.input([1, 3, 4, 4]), quant), quant)
+    for op_type in ("Softmax", "Erf", "Exp"):
+        value = m.q(m.node(op_type, m.dq(value, quant)), quant)
+    m.output(value, "int8")
+    assert {"Softmax", "Erf", "Exp"} <= reasons(cut(m)).keys()
+
+
+def test_what_does_not_fit_goes_to_the_host(maker):
+    m, quant = maker, maker.quant("int8")
+    value = convolution(m, m.q(m.input([1, 3, 4, 4]), quant), quant)
+    m.output(m.dq(m.q(m.node("MaxPool", m.dq(value, quant), kernel_shape=[2, 2]), quant), quant))
+
+    def refuse_pools(graph):
+        for op in graph.ops:
+            if type(op).__name__ == "Pool":
+                raise UnsupportedError("Pool", "+".join(op.nodes), "it does not fit")
+        return len(graph.ops)
+
+    result = cut(m, compile=refuse_pools)
+    assert sides(result.parts) == ["HPU", "host"]
+    assert result.parts[0].compiled == 1
+    assert reasons(result)["MaxPool"] == "it does not fit"
+
+
+def test_an_error_about_the_whole_part_sends_all_of_it_to_the_host(maker):
+    m, quant = maker, maker.quant("int8")
+    m.output(m.dq(convolution(m, m.q(m.input([1, 3, 4, 4]), quant), quant), quant))
+
+    def refuse(graph):
+        raise UnsupportedError("", "", "too much DRAM")
+
+    result = cut(m, compile=refuse)
+    assert sides(result.parts) == ["host"]
+    assert reasons(result)["Conv"] == "too much DRAM"
+
+
+def test_integers_of_other_types_stay_on_the_host(maker):
+    m, quant = maker, maker.quant("int8")
+    value = convolution(m, m.q(m.input([1, 3, 4, 4]), quant), quant)
+    m.output(m.dq(value, quant))
+    proto = m.model()
+    proto.graph.input.append(helper.make_tensor_value_info("k", TensorProto.INT64, [1]))
+    proto.graph.node.append(helper.make_node("Neg", ["k"], ["minus"]))
+    proto.graph.output.append(helper.make_tensor_value_info("minus", TensorProto.INT64, [1]))
+    result = partition(load_model(proto))
+    assert sorted(sides(result.parts)) == ["HPU", "host"]
+    assert any(isinstance(part, HostPart) and len(part.nodes) == 1 for part in result.parts)
+
+
+def test_inner_graphs_read_values_of_the_outer_one(maker, models):
+    m, quant = maker, maker.quant("int8")
+    value = m.dq(convolution(m, m.q(m.input([1, 3, 4, 4]), quant), quant), quant)
+    m.output(value)
+    proto = m.model()
+    name = proto.graph.output[0].name
+    shape = [1, 3, 4, 4]
+    out = helper.make_tensor_value_info("r", TensorProto.FLOAT, shape)
+    branches = {
+        f"{side}_branch": helper.make_graph([helper.make_node(op, [name], ["r"])], side, [], [out])
+        for side, op in (("then", "Neg"), ("else", "Abs"))
+    }
+    proto.graph.input.append(helper.make_tensor_value_info("flag", TensorProto.BOOL, []))
+    proto.graph.node.append(helper.make_node("If", ["flag"], ["chosen"], **branches))
+    proto.graph.output.append(helper.make_tensor_value_info("chosen", TensorProto.FLOAT, shape))
+    result = partition(load_model(proto))
+    assert sides(result.parts) == ["HPU", "host"]
+    feeds = {
+        "x": np.random.default_rng(2).normal(size=shape).astype(np.float32),
+        "flag": np.asarray(True),
+    }
+    known = execute(models, result.parts, feeds)
+    want = models.run(proto, feeds)
+    np.testing.assert_array_equal(known[name], want[0])
+    np.testing.assert_array_equal(known["chosen"], want[1])
+
+
+@pytest.mark.parametrize("reason", ["the model is not quantised"])
+def test_everything_can_be_held_on_the_host(maker, reason):
+    m, quant = maker, maker.quant("int8")
+    m.output(m.dq(convolution(m, m.q(m.input([1, 3, 4, 4]), quant), quant), quant))
+    result = cut(m, held=reason)
+    assert sides(result.parts) == ["host"]
+    assert {entry.reason for entry in result.placements} == {reason}
