@@ -185,15 +185,14 @@ def acc_pieces(tile: Region, config: Config, most: int) -> Iterator[list[Region]
     """``tile`` in parts that share weight tiles, each cut into blocks of at most ``most`` words.
 
     Every part fits the accumulators. Its first blocks fill one half and are drained while the
-    others fill the second; a short last part is one block, and the next output block's goes to
-    the other half.
+    others fill the second; a short last part is one block in each.
     """
     parts = list(_parts(tile, config))
     for index, part in enumerate(parts):
         count = 8 if part.words > 8 * _floor(config) else 4
         limit = max(-(-part.words // count), _floor(config))
         if index > 0 and index == len(parts) - 1:
-            limit = max(limit, _last_words(config))
+            limit = -(-part.words // 2)
         yield split(part, min(limit, most, config.acc_depth // 2))
 
 
@@ -209,21 +208,32 @@ def _parts(tile: Region, config: Config) -> Iterator[Region]:
     if inner > last or tile.words < last + fetch:
         yield from split(tile, config.acc_depth)
         return
-    sizes = [last // inner]
-    rest, size = units - sizes[0], -(-max(fetch, 2 * last) // inner)
-    while rest * inner > config.acc_depth:
-        size = min(size, config.acc_depth // inner)
-        sizes.append(size)
-        rest, size = rest - size, size * 7 // 4
     low = getattr(tile, f"{axis}0")
-    for size in (rest, *reversed(sizes)):
-        if size > 0:
-            yield dataclasses.replace(tile, **{f"{axis}0": low, f"{axis}1": low + size})
+    for size in _part_sizes(units, last // inner, -(-fetch // inner), config.acc_depth // inner):
+        yield dataclasses.replace(tile, **{f"{axis}0": low, f"{axis}1": low + size})
         low += size
 
 
+def _part_sizes(total: int, last: int, least: int, most: int) -> list[int]:
+    """Sizes that add up to ``total``: ``last`` at the end, the others from ``least`` to ``most``.
+
+    One that finds less than ``least`` left shares with the next, or joins it.
+    """
+    sizes = [last]
+    rest, size = total - last, min(max(least, last), most)
+    while rest > most:
+        sizes.append(size)
+        rest, size = rest - size, min(size * 7 // 4, most)
+    if rest < least and len(sizes) > 1:
+        rest += sizes.pop()
+        first = rest // 2 if rest > most else 0
+        sizes.append(rest - first)
+        rest = first
+    return [rest, *reversed(sizes)] if rest else sizes[::-1]
+
+
 def _last_words(config: Config) -> int:
-    return min(2 * _floor(config), config.acc_depth // 2)
+    return min(6 * _floor(config), config.acc_depth)
 
 
 def _fetch_cycles(config: Config) -> int:

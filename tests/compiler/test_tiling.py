@@ -11,6 +11,7 @@ from hpu.compiler.tiling import (
     Axis,
     Region,
     View,
+    _part_sizes,
     acc_pieces,
     shrinking,
     split,
@@ -68,6 +69,20 @@ def test_single_blocks_alternate_between_the_halves():
     assert groups[12][0].acc == 0, "the seventh does not fit its half"
 
 
+@pytest.mark.parametrize("seed", range(50))
+def test_part_sizes(seed):
+    rng = np.random.default_rng(seed)
+    least, last = (int(v) for v in rng.integers(1, 50, 2))
+    most = int(rng.integers(max(least, last), 100))
+    total = last + int(rng.integers(least, 500))
+    sizes = _part_sizes(total, last, least, most)
+    assert sum(sizes) == total, f"seed {seed}"
+    assert sizes[-1] == last
+    assert max(sizes) <= most
+    assert min(sizes) > 0
+    assert min(sizes[:-1]) >= min(least, most // 2), f"seed {seed}: {sizes}"
+
+
 def test_long_results_end_with_a_short_part():
     full = by_name("hai-v1")
     parts = [
@@ -75,9 +90,9 @@ def test_long_results_end_with_a_short_part():
         for part in acc_pieces(Region.whole((1, 1, 8192)), full, full.acc_depth)
     ]
     assert sum(parts) == 8192
-    assert parts[-1] == 256
+    assert parts[-1] == 768
     assert all(words >= 1349 for words in parts[:-1])
-    assert all(a <= 2 * b for a, b in itertools.pairwise(parts[:-1]))
+    assert all(a <= 2 * b for a, b in itertools.pairwise(parts))
 
 
 def test_groups_are_no_longer_than_asked():
