@@ -21,6 +21,7 @@ def import_model(
     source: str | Path | onnx.ModelProto,
     *,
     batch: int | None = None,
+    dims: Mapping[str, int] | None = None,
     calibration: Mapping[str, np.ndarray] | None = None,
     outputs: Sequence[str] | None = None,
     fused: bool = True,
@@ -33,6 +34,8 @@ def import_model(
         An ONNX file or model.
     batch:
         Value of a symbolic batch dimension; 1 when not given.
+    dims:
+        Values of other symbolic dimensions, by name.
     calibration:
         For a float model: for each input, samples along the first axis.
     outputs:
@@ -48,7 +51,7 @@ def import_model(
     UnsupportedError
         When the HPU does not run it; names the operator, the node and the reason.
     """
-    model = load_model(source, batch)
+    model = load_model(source, batch, dims)
     if is_float(model):
         model = load_model(quantise(model, calibration))
     return _finished(import_graph(model, outputs), fused)

@@ -17,6 +17,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from hpu.compiler.errors import ModelError
+from hpu.compiler.importer.load import modern
 
 __all__ = ["is_float", "quantise"]
 
@@ -47,6 +48,7 @@ def quantise(
         When there are no samples, or they do not fit the model's inputs.
     """
     samples = _check(model, calibration)
+    model = modern(model)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, folded, target = (Path(folder) / name for name in ("a.onnx", "b.onnx", "c.onnx"))
         onnx.save(model, source)

@@ -1,21 +1,33 @@
-"""Reading and checking a model file, and binding its batch dimension."""
+"""Reading and checking a model file, and binding its symbolic dimensions."""
 
 import os
+from collections.abc import Mapping
 
 import onnx
+import onnx.version_converter
 from google.protobuf.message import DecodeError
 
 from hpu.compiler.errors import ModelError, UnsupportedError
 
-__all__ = ["first_line", "load_model", "read_model"]
+__all__ = [
+    "first_line",
+    "is_symbolic",
+    "load_model",
+    "model_inputs",
+    "modern",
+    "read_model",
+    "symbolic_batch",
+]
 
-#: Oldest opset whose quantisation operators have today's meaning.
-MIN_OPSET = 10
+#: Oldest opset that is read; the quantisation operators exist from 10 on.
+MIN_OPSET = 7
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 
 
 def load_model(
-    source: str | os.PathLike[str] | bytes | onnx.ModelProto, batch: int | None = None
+    source: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    batch: int | None = None,
+    dims: Mapping[str, int] | None = None,
 ) -> onnx.ModelProto:
     """A checked copy of the model with every shape known.
 
@@ -25,6 +37,8 @@ def load_model(
         A file or a model.
     batch:
         Value of a symbolic first dimension of the inputs; 1 when not given.
+    dims:
+        Values of symbolic dimensions by name; they go before ``batch``.
 
     Raises
     ------
@@ -36,7 +50,7 @@ def load_model(
         raise ModelError(f"batch must be 1 or more, not {batch}")
     model = read_model(source)
     _check(model)
-    _bind_batch(model, batch)
+    _bind(model, batch, dims or {})
     return _infer(model)
 
 
@@ -82,7 +96,8 @@ def _check(model: onnx.ModelProto) -> None:
                 node.op_type, node.name, f"the domain {node.domain!r} is unknown"
             )
     for value in model.graph.output:
-        value.type.tensor_type.shape.SetInParent()  # wanted by the checker; inferred again later
+        if value.type.WhichOneof("value") in (None, "tensor_type"):
+            value.type.tensor_type.shape.SetInParent()  # wanted by the checker; inferred again later
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
@@ -95,36 +110,104 @@ def first_line(error: Exception) -> str:
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
-def _bind_batch(model: onnx.ModelProto, batch: int | None) -> None:
+def model_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The inputs that a run is fed: not the initializers that old exporters list there too."""
     constants = {tensor.name for tensor in model.graph.initializer}
-    for value in model.graph.input:
-        if value.name not in constants:
-            _bind_input(value, batch)
+    return [value for value in model.graph.input if value.name not in constants]
+
+
+def is_symbolic(dim: onnx.TensorShapeProto.Dimension) -> bool:
+    """Whether a dimension has no size."""
+    return not (dim.HasField("dim_value") and dim.dim_value > 0)
+
+
+def symbolic_batch(model: onnx.ModelProto, dims: Mapping[str, int] | None = None) -> bool:
+    """Whether an input's first dimension is left open by ``dims``."""
+    firsts = [value.type.tensor_type.shape.dim[:1] for value in model_inputs(model)]
+    bound = dims or {}
+    return any(is_symbolic(dim) and dim.dim_param not in bound for (dim,) in filter(len, firsts))
+
+
+def _bind(model: onnx.ModelProto, batch: int | None, dims: Mapping[str, int]) -> None:
+    inputs = model_inputs(model)
+    _check_dims(inputs, dims)
+    sizes = {name: 1 if batch is None else batch for name in _batch_names(inputs)} | dict(dims)
+    for value in inputs:
+        _bind_input(value, batch, sizes)
     for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")  # inferred again from the inputs
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.ClearField("shape")  # inferred again from the inputs
     del model.graph.value_info[:]
 
 
-def _bind_input(value: onnx.ValueInfoProto, batch: int | None) -> None:
+def _check_dims(inputs: list[onnx.ValueInfoProto], dims: Mapping[str, int]) -> None:
+    """Refuse names that are no dimension, and sizes that are no size."""
+    known = {dim.dim_param for value in inputs for dim in value.type.tensor_type.shape.dim}
+    known.discard("")
+    for name, size in dims.items():
+        if name not in known:
+            listed = ", ".join(map(repr, sorted(known))) or "none"
+            raise ModelError(
+                f"no input has a symbolic dimension {name!r}; the symbolic dimensions are: {listed}"
+            )
+        if size < 1:
+            raise ModelError(f"dimension {name!r} must be 1 or more, not {size}")
+
+
+def _batch_names(inputs: list[onnx.ValueInfoProto]) -> set[str]:
+    firsts = [value.type.tensor_type.shape.dim[:1] for value in inputs]
+    return {dim.dim_param for (dim,) in filter(len, firsts) if is_symbolic(dim)} - {""}
+
+
+def _bind_input(value: onnx.ValueInfoProto, batch: int | None, sizes: Mapping[str, int]) -> None:
+    if value.type.WhichOneof("value") not in (None, "tensor_type"):
+        return  # sequences and the like, which only the host takes
     if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
         raise ModelError(f"input {value.name!r} has no shape; export the model with one")
     dims = value.type.tensor_type.shape.dim
-    for k, dim in enumerate(dims):
-        if dim.HasField("dim_value") and dim.dim_value > 0:
-            continue
-        if k > 0:
-            name = dim.dim_param or "?"
-            raise ModelError(
-                f"input {value.name!r} has the symbolic dimension {name!r} at place {k}; "
-                "export the model with a number there (only the first, the batch, can be bound)"
-            )
-        dim.dim_value = 1 if batch is None else batch
-        return
-    if batch is not None and dims and dims[0].dim_value != batch:
+    if batch is not None and dims and not is_symbolic(dims[0]) and dims[0].dim_value != batch:
         raise ModelError(
             f"input {value.name!r} has the fixed batch {dims[0].dim_value}, so batch must be that, "
             f"not {batch}; export the model with a symbolic first dimension"
         )
+    for k, dim in enumerate(dims):
+        if is_symbolic(dim):
+            dim.dim_value = _size(value.name, k, dim.dim_param, batch, sizes)
+
+
+def _size(name: str, k: int, param: str, batch: int | None, sizes: Mapping[str, int]) -> int:
+    if param in sizes:
+        return sizes[param]
+    if k == 0:
+        return 1 if batch is None else batch
+    way_out = f"give its size, as --dim {param}=NUMBER" if param else "export the model with a size"
+    raise ModelError(
+        f"input {name!r} has the symbolic dimension {param or '?'!r} at place {k}; {way_out}"
+    )
+
+
+#: Opset to which models are brought that are older than the quantisation operators.
+_MODERN = 13
+
+
+def modern(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in an opset that has quantisation operators; itself when its own does.
+
+    Raises
+    ------
+    ModelError
+        When it cannot be converted.
+    """
+    opset = max((e.version for e in model.opset_import if e.domain in ("", "ai.onnx")), default=0)
+    if opset >= 10:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, _MODERN)
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"the model's opset {opset} cannot be converted to {_MODERN}: {first_line(error)}; "
+            f"export it again with opset {_MODERN} or later"
+        ) from None
 
 
 def _infer(model: onnx.ModelProto) -> onnx.ModelProto:

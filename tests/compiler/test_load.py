@@ -90,7 +90,7 @@ def test_no_opset(maker):
     refused(model, r"names no opset of the domain ai\.onnx")
 
 
-@pytest.mark.parametrize("opset,text", [(9, "opset is 9; convert it"), (999, "opset is 999")])
+@pytest.mark.parametrize("opset,text", [(6, "opset is 6; convert it"), (999, "opset is 999")])
 def test_opset_out_of_range(maker, opset, text):
     model = relu_model(maker)
     model.opset_import[0].version = opset
@@ -165,8 +165,29 @@ def test_an_input_that_nobody_reads(maker):
 
 
 def test_symbolic_dimension(maker):
-    text = "input 'x' has the symbolic dimension 'H' at place 2; export the model with a number"
-    refused(relu_model(maker, (1, 3, "H", 4)), text)
+    text = "input 'x' has the symbolic dimension 'H' at place 2; give its size, as --dim H=NUMBER"
+    model = relu_model(maker, (1, 3, "H", 4))
+    refused(model, text)
+    (host,) = import_model(model, dims={"H": 6}).inputs
+    assert host.shape == (1, 3, 6, 4)
+
+
+def test_symbolic_dimensions_by_name(maker):
+    model = relu_model(maker, ("N", "C", "N", 4))
+    (host,) = import_model(model, dims={"C": 3}, batch=2).inputs
+    assert host.shape == (2, 3, 2, 4)
+    (host,) = import_model(model, dims={"C": 3, "N": 5}).inputs
+    assert host.shape == (5, 3, 5, 4)
+    refused(model, "no input has a symbolic dimension 'H'; .* are: 'C', 'N'", dims={"H": 3})
+    refused(model, "dimension 'C' must be 1 or more, not 0", dims={"C": 0})
+
+
+def test_a_float_model_of_an_old_opset_is_converted(maker):
+    m = maker
+    weights = m.constant(np.ones((3, 3, 1, 1), np.float32))
+    m.output(m.node("Relu", m.node("Conv", m.input([1, 3, 4, 4]), weights)))
+    samples = {"x": np.random.default_rng(0).normal(size=(4, 3, 4, 4)).astype(np.float32)}
+    assert len(import_model(m.model(opset=8), calibration=samples).ops) == 1
 
 
 def test_batch_of_a_fixed_model(maker):
