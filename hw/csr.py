@@ -52,7 +52,8 @@ class FaultCause(enum.IntEnum):
     ADDRESS = 2
     #: SLVERR or DECERR on the AXI4 port.
     AXI = 3
-    #: Every unit that has work waits for a token that nobody can give.
+    #: Every unit that has work waits for a token that nobody can give, or for a weight tile that
+    #: nobody brings.
     DEADLOCK = 4
     #: More than 255 tokens of one channel were given and not taken.
     TOKEN_OVERFLOW = 5
@@ -111,7 +112,13 @@ REGISTERS: tuple[Register, ...] = (
             Bit("irq", 3, 1, "the interrupt is raised"),
         ),
     ),
-    Register("IRQ_ENABLE", 0x18, _RW, "1: raise the interrupt when a program ends", (Bit("end", 0, 1, "enable"),)),
+    Register(
+        "IRQ_ENABLE",
+        0x18,
+        _RW,
+        "1: raise the interrupt when a program ends",
+        (Bit("end", 0, 1, "enable"),),
+    ),
     Register("PROGRAM_LOW", 0x20, _RW, "program's DRAM byte address, a multiple of 128: low word"),
     Register("PROGRAM_HIGH", 0x24, _RW, "program's DRAM byte address: high word"),
     Register("PROGRAM_COUNT", 0x28, _RW, "instructions in the program"),
@@ -121,7 +128,8 @@ REGISTERS: tuple[Register, ...] = (
         "FAULT_PC",
         0x34,
         _R,
-        "index of the instruction at fault; the next to dispatch for WATCHDOG, and of the oldest waiting one for DEADLOCK",
+        "index of the instruction at fault; the next to dispatch for WATCHDOG, and of the oldest "
+        "waiting one for DEADLOCK",
     ),
 )
 
@@ -172,7 +180,10 @@ COUNTERS: tuple[Counter, ...] = (
     Counter("LOAD_BUSY", "cycles in which the load unit had an instruction"),
     Counter("WEIGHTS_BUSY", "cycles in which the weights unit had an instruction"),
     Counter("STORE_BUSY", "cycles in which the store unit had an instruction"),
-    Counter("VECTOR_CONFLICTS", "cycles the vector unit's read waited for a segment or an accumulator half"),
+    Counter(
+        "VECTOR_CONFLICTS",
+        "cycles the vector unit's read waited for a segment or an accumulator half",
+    ),
     Counter("STORE_CONFLICTS", "cycles the store unit's read waited for a segment"),
     Counter("LOAD_CONFLICTS", "cycles the load unit's write waited for a segment"),
 )

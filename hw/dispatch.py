@@ -12,13 +12,19 @@ from hpu.hw.ports import instruction_layout
 from hpu.hw.queues import MemoryQueue, RegisterQueue
 from hpu.hw.sequencer import fault_layout
 
-__all__ = ["Dispatch", "Tokens", "UnitQueue"]
+__all__ = ["Dispatch", "Tokens", "UnitQueue", "standstill"]
 
 _TOKENS = 255
 #: Instructions of one unit started and not done.
 _IN_FLIGHT = 16
-#: Cycles of standstill before it is called a deadlock: longer than an entry's way through a queue.
-_STANDSTILL = 8
+
+
+def standstill(config: Config) -> int:
+    """Cycles of standstill before it is called a deadlock.
+
+    Longer than an entry's way through a queue, a row's through the array, and a tile's into it.
+    """
+    return 2 * (config.rows + config.cols) + 64
 
 
 class UnitQueue(wiring.Component):
@@ -28,7 +34,10 @@ class UnitQueue(wiring.Component):
     have one). ``take`` is the mask of channels taken in the cycle the unit starts it, ``give`` the
     mask of tokens given when ``done``. ``present``: there is a head; ``queued``: or one on its way.
     ``missing``: tokens that the head waits for; ``waiting``: there are some. ``still``: no entry on
-    its way to the head, none that can start, none in flight; ``empty``: none at all.
+    its way to the head, none that can start, none in flight; ``empty``: none at all. ``stuck``
+    from the unit tells that it cannot go on by itself (it wants a weight tile, or a place for
+    one): then it stands still too. ``standing``: it stands still with work to do, ``standing_pc``
+    the oldest.
     """
 
     def __init__(self, *, config: Config, entry: Instruction):
@@ -39,6 +48,7 @@ class UnitQueue(wiring.Component):
                 "i": In(stream.Signature(entry_layout(entry))),
                 "instr": Out(stream.Signature(instruction_layout(entry))),
                 "done": In(1),
+                "stuck": In(1),
                 "tokens": In(units),
                 "take": Out(units),
                 "give": Out(units),
@@ -50,6 +60,8 @@ class UnitQueue(wiring.Component):
                 "start": Out(1),
                 "done_pc": Out(32),
                 "still": Out(1),
+                "standing": Out(1),
+                "standing_pc": Out(32),
                 "empty": Out(1),
             }
         )
@@ -80,7 +92,11 @@ class UnitQueue(wiring.Component):
             self.done_pc.eq(flight.o.p.pc),
             self.give.eq(Mux(self.done & flight.o.valid, flight.o.p.signal, 0)),
             self.empty.eq((queue.level == 0) & ~flight.o.valid),
-            self.still.eq(((queue.level == 0) | self.waiting) & ~flight.o.valid),
+            self.still.eq(
+                (((queue.level == 0) | self.waiting) & ~flight.o.valid) | self.stuck,
+            ),
+            self.standing.eq(self.waiting | self.stuck),
+            self.standing_pc.eq(Mux(flight.o.valid, flight.o.p.pc, head.p.instr.pc)),
         ]
         return m
 
@@ -152,13 +168,12 @@ class Dispatch(wiring.Component):
         return m
 
     def _deadlock(self, m):
-        queues = list(self.queues.values())
-        still, standing = Signal(), Signal(range(_STANDSTILL + 1))
-        m.d.comb += still.eq(
-            self.settled & Cat(q.still for q in queues).all() & Cat(q.waiting for q in queues).any()
-        )
+        queues, cycles = list(self.queues.values()), standstill(self._config)
+        still, standing = Signal(), Signal(range(cycles + 1))
+        work = Cat(queue.standing for queue in queues).any()
+        m.d.comb += still.eq(self.settled & Cat(queue.still for queue in queues).all() & work)
         m.d.sync += standing.eq(Mux(still, standing + 1, 0))
-        with m.If((standing == _STANDSTILL - 1) & ~self.fault.valid):
+        with m.If((standing == cycles - 1) & ~self.fault.valid):
             m.d.sync += [
                 self.fault.valid.eq(1),
                 self.fault.cause.eq(FaultCause.DEADLOCK),
@@ -167,10 +182,11 @@ class Dispatch(wiring.Component):
 
 
 def _oldest(m, queues):
-    """Least index among the waiting heads."""
+    """Least index among the instructions that stand still."""
     oldest = (1 << 32) - 1
     for index, queue in enumerate(queues):
         least = Signal(32, name=f"oldest_{index}")
-        m.d.comb += least.eq(Mux(queue.waiting & (queue.head_pc < oldest), queue.head_pc, oldest))
+        older = queue.standing & (queue.standing_pc < oldest)
+        m.d.comb += least.eq(Mux(older, queue.standing_pc, oldest))
         oldest = least
     return oldest

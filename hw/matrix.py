@@ -33,6 +33,8 @@ class MatrixUnit(wiring.Component):
     ``setup`` (no instruction is ready to issue); the outputs tell it 3 cycles later. ``done``
     pulses when an instruction's last row can be read from the accumulators.
 
+    ``starved``: the next row waits for a tile, and none is in the FIFO or on its way to the array.
+
     Fault ADDRESS: an activation inside the image beyond ``ub_depth``, or an accumulator word
     beyond ``acc_depth``. That row and every later one is not written, and nothing more is issued
     or charged. Under ``stop`` the rows in flight run out, unreported, while ``busy`` stays high.
@@ -47,6 +49,7 @@ class MatrixUnit(wiring.Component):
                 "weights": In(WeightRows(config)),
                 "acc": In(AccRead(config)),
                 **dict.fromkeys(_CAUSES, Out(1)),
+                "starved": Out(1),
             }
         )
 
@@ -132,6 +135,7 @@ class MatrixUnit(wiring.Component):
             fifo.start.eq(loader.start),
             loader.swap.eq(control.swap),
             control.weights_ready.eq(loader.ready),
+            self.starved.eq(control.wants_tile & ~fifo.available & ~loader.loaded),
             array.weight.eq(fifo.weight),
             array.weight_valid.eq(fifo.weight_valid),
             array.hops.eq(fifo.hops),

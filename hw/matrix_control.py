@@ -37,7 +37,8 @@ class Controller(wiring.Component):
 
     Row signals, by cycles after issue:
 
-    - 0: ``issue`` and ``position``; ``swap`` with an instruction's first row on new weights;
+    - 0: ``issue`` and ``position``; ``swap`` with an instruction's first row on new weights, for
+      which it waits with ``wants_tile`` until ``weights_ready``;
     - 1: ``image_rows``, ``image_cols``;
     - 2: ``live``, ``live_swap`` and ``pad``, in step with the lane groups' ``inside`` and ``bad``;
     - 3: ``command`` for the accumulators, ``useful`` and ``padding``, and ``wait_weights`` and
@@ -56,6 +57,7 @@ class Controller(wiring.Component):
             {
                 "unit": Out(UnitPort(BY_NAME["MATMUL"])),
                 "weights_ready": In(1),
+                "wants_tile": Out(1),
                 "swap": Out(1),
                 "clear": Out(1),
                 "write": Out(groups),
@@ -130,6 +132,7 @@ class Controller(wiring.Component):
             self._last.eq(positions.last),
             self.issue.eq(self._streaming & ~held_back & ~self._faulted & ~self.unit.stop),
             self.swap.eq(self.issue & swap),
+            self.wants_tile.eq(self._streaming & swap & ~self.unit.stop),
             positions.instr.eq(following),
             positions.load.eq(self.switch),
             positions.step.eq(self.issue),

@@ -147,6 +147,10 @@ class Hpu(wiring.Component):
             dispatch.settled.eq(sequencer.finished | sequencer.blocked),
         ]
         m.d.comb += [into.eq(fault) for into, fault in zip(control.faults, faults, strict=True)]
+        m.d.comb += [
+            dispatch.queues[Unit.MATRIX].stuck.eq(self.matrix.starved),
+            dispatch.queues[Unit.WEIGHTS].stuck.eq(self.weights.blocked),
+        ]
 
     def _latched(self, m):
         """The program registers as they were at the start."""

@@ -240,7 +240,8 @@ class WeightLoader(wiring.Component):
 
     All column tiles see both ``T``·j cycles later.
 
-    ``ready``: the loaded tile may be swapped in, which ``swap`` does. ``flush`` forgets the loaded
+    ``loaded``: a tile is in the shadow weights or on its way there. ``ready``: it may be swapped
+    in, which ``swap`` does. ``flush`` forgets the loaded
     tile.
     """
 
@@ -250,12 +251,19 @@ class WeightLoader(wiring.Component):
         self._before_swap = max(1, ARRAY_LATENCY + tile + row_tiles - 1 - latency)
         self._before_start = max(1, latency + 2 * tile - 2 - ARRAY_LATENCY)
         super().__init__(
-            {"available": In(1), "start": Out(1), "ready": Out(1), "swap": In(1), "flush": In(1)}
+            {
+                "available": In(1),
+                "start": Out(1),
+                "loaded": Out(1),
+                "ready": Out(1),
+                "swap": In(1),
+                "flush": In(1),
+            }
         )
 
     def elaborate(self, platform):
         m = Module()
-        loaded = Signal()
+        loaded = self.loaded
         filled = self._timer(m, self.start, self._before_swap, "filled")
         passed = self._timer(m, self.swap, self._before_start, "passed")
         sent = self._timer(m, self.start, self._config.rows, "sent")

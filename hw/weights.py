@@ -31,7 +31,8 @@ class WeightsUnit(wiring.Component):
 
     Asks for a tile's beats when the weight FIFO has a place for it, ahead of earlier tiles' data;
     so what arrives never waits. A row of R beats takes R cycles; narrower rows one cycle each.
-    ``row`` pulses once per row.
+    ``row`` pulses once per row. ``blocked``: nothing is in progress, and what comes next waits for
+    a place.
     """
 
     def __init__(self, *, config: Config):
@@ -42,6 +43,7 @@ class WeightsUnit(wiring.Component):
                 "client": Out(ReadClient(config)),
                 "weights": Out(WeightRows(config)),
                 "row": Out(1),
+                "blocked": Out(1),
             }
         )
 
@@ -69,14 +71,14 @@ class WeightsUnit(wiring.Component):
         wiring.connect(m, engine.beats, gather.beats)
         m.d.comb += [engine.stop.eq(unit.stop), self.weights.flush.eq(unit.stop)]
         halted = Signal()
-        self._accept(m, generator.loops, tiles.i, halted)
+        full = self._accept(m, generator.loops, tiles.i, halted)
         tile = self._present(m, tiles.o, walk, gather)
         self._write(m, tile, walk, gather, engine.overflow, halted)
-        self._busy(m, engine.idle)
+        self._busy(m, engine.idle, full)
         return m
 
     def _accept(self, m, loops, tiles, halted):
-        """Accept an instruction with a place in the weight FIFO."""
+        """Accept an instruction with a place in the weight FIFO; gives whether there is none."""
         unit, instr = self.unit, self.unit.instr
         places = Signal(range(self._config.weight_tiles + 1), init=self._config.weight_tiles)
         open_, taken = Signal(), Signal()
@@ -99,6 +101,7 @@ class WeightsUnit(wiring.Component):
         m.d.sync += places.eq(places + self.weights.free - taken)
         with m.If(unit.stop):
             m.d.sync += places.eq(self._config.weight_tiles)
+        return places == 0
 
     def _present(self, m, head, walk, gather):
         """The tile being received."""
@@ -156,10 +159,11 @@ class WeightsUnit(wiring.Component):
             chunks.append(Mux(tile.width > k, chunk_at(config, gather.row, index), 0))
         return Cat(chunks)
 
-    def _busy(self, m, idle):
+    def _busy(self, m, idle, full):
         unit = self.unit
         count = Signal(range(_AHEAD + 4))
         m.d.comb += unit.busy.eq((count != 0) | ~idle)
+        m.d.comb += self.blocked.eq(unit.instr.valid & full & (count == 0))
         m.d.sync += count.eq(count + (unit.instr.valid & unit.instr.ready) - unit.done)
         with m.If(unit.stop):
             m.d.sync += count.eq(0)

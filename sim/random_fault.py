@@ -52,6 +52,8 @@ def faulty_programs(config: Config, seed: int) -> Iterator[FaultyProgram]:
     yield from _beyond_dram(config, seed)
     yield _deadlock(config, seed)
     yield _dispatch_deadlock(config, seed)
+    yield _starved(config, seed)
+    yield _no_place(config, seed)
     yield _overflow(config, seed)
 
 
@@ -239,6 +241,24 @@ def _dispatch_deadlock(config: Config, seed: int) -> FaultyProgram:
     waiting[0]["wait"] = 1 << Unit.LOAD
     giver = BY_NAME["LOAD"].encode(setting.draw(Opcode.LOAD) | {"signal": 1 << Unit.STORE})
     return setting.with_bytes(encode(waiting) + giver, FaultCause.DEADLOCK)
+
+
+def _starved(config: Config, seed: int) -> FaultyProgram:
+    """A MATMUL wants a tile more than the program brings."""
+    setting = _Setting(config, seed, "a tile that nobody brings")
+    tiles = sum((v["opcode"] == Opcode.WEIGHTS) - v.get("new_weights", 0) for v in setting.body)
+    taker = setting.draw(Opcode.MATMUL) | {"new_weights": 1}
+    setting.body += [taker] * tiles
+    setting.pc = len(setting.body)
+    return setting.with_values(taker, FaultCause.DEADLOCK)
+
+
+def _no_place(config: Config, seed: int) -> FaultyProgram:
+    """One tile more than the weight FIFO and the array hold, and nobody takes any."""
+    setting = _Setting(config, seed, "a tile without a place")
+    setting.pc = config.weight_tiles + 1
+    setting.body = [setting.draw(Opcode.WEIGHTS) for _ in range(setting.pc)]
+    return setting.with_values(setting.draw(Opcode.WEIGHTS), FaultCause.DEADLOCK)
 
 
 def _overflow(config: Config, seed: int) -> FaultyProgram:

@@ -82,7 +82,7 @@ class Schedule:
         if not all(self._tokens[unit, taker] for unit in waits):
             return False
         if taker == Unit.WEIGHTS:
-            return self._tiles < self._config.weight_tiles
+            return self._tiles <= self._config.weight_tiles  # one more waits in the array
         return not head.values.get("new_weights") or self._tiles > 0
 
     def _execute(self, head: Decoded) -> None:

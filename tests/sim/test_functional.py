@@ -59,7 +59,7 @@ class Naive:
         if any(v["wait"] >> u & 1 and not tokens.get((u, unit), 0) for u in range(5)):
             return False
         if v["opcode"] == 2:
-            return len(self.fifo) < self.c.weight_tiles
+            return len(self.fifo) < self.c.weight_tiles + 1
         return not v.get("new_weights") or len(self.fifo) > 0
 
     def execute(self, v, tokens) -> None:

@@ -52,8 +52,8 @@ def test_a_full_queue_stops_dispatch():
 
 def test_weight_fifo_runs_dry_or_full():
     assert schedule(LOAD, f"{MATMUL} new_weights=1") == ([0], FaultCause.DEADLOCK, 1)
-    ahead = [WEIGHTS] * (LAB.weight_tiles + 1)
-    assert schedule(*ahead)[1:] == (FaultCause.DEADLOCK, LAB.weight_tiles)
+    ahead = [WEIGHTS] * (LAB.weight_tiles + 2)
+    assert schedule(*ahead)[1:] == (FaultCause.DEADLOCK, LAB.weight_tiles + 1)
     assert schedule(*ahead, f"{MATMUL} new_weights=1")[1:] == (FaultCause.NONE, 0)
 
 
