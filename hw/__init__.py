@@ -1,1 +1,1 @@
-"""The HPU in Amaranth: configurations, instruction and register tables, and every hardware block."""
+"""The HPU in Amaranth: configurations, instruction and register tables, hardware blocks."""

@@ -96,11 +96,15 @@ class Config:
         _require(power, "axi_bytes", "a power of two from 4 to 128", self.axi_bytes)
         fits = self.axi_bytes % self.group == 0
         _require(fits, "axi_bytes", f"a multiple of group ({self.group})", self.axi_bytes)
-        _require(self.lanes % self.axi_bytes == 0, "axi_bytes", "a divisor of the lanes", self.axi_bytes)
+        _require(
+            self.lanes % self.axi_bytes == 0, "axi_bytes", "a divisor of the lanes", self.axi_bytes
+        )
         _require(16 <= self.addr_bits <= 64, "addr_bits", "from 16 to 64", self.addr_bits)
         short = _is_power(self.burst_beats) and self.burst_beats * self.axi_bytes <= 4096
         short = short and self.burst_beats <= 256
-        _require(short, "burst_beats", "a power of two, at most 256 beats and 4 KiB", self.burst_beats)
+        _require(
+            short, "burst_beats", "a power of two, at most 256 beats and 4 KiB", self.burst_beats
+        )
 
     @property
     def lanes(self) -> int:
@@ -138,7 +142,7 @@ class Config:
         return self.dram_bandwidth / self.clock_hz
 
     def pitch_chunks(self, width: int) -> int:
-        """Chunks that a row of ``width`` chunks takes in DRAM, so that no row straddles beats badly.
+        """Chunks that a row of ``width`` chunks takes in DRAM, so that rows fit beats.
 
         Rows narrower than a beat take the next power of two; others take whole beats.
         """
@@ -147,7 +151,7 @@ class Config:
         return 1 << (width - 1).bit_length()
 
     def digest(self) -> bytes:
-        """SHA-256 over every number (not the name): machines with the same digest run the same programs."""
+        """SHA-256 over every number, not the name: equal ones run the same programs."""
         numbers = dataclasses.asdict(self)
         del numbers["name"]
         return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).digest()

@@ -3,8 +3,8 @@
 The RTL decoder, the encoder and decoder here, the assembler, the functional simulator, the random
 program generator and ``docs/isa.md`` all come from ``INSTRUCTIONS``.
 
-An instruction is 128 bytes, little endian. Every instruction starts with the fields of ``HEADER``; its
-own fields follow, each at the next multiple of its own size. Unused bytes are zero.
+An instruction is 128 bytes, little endian. Every instruction starts with the fields of ``HEADER``;
+its own fields follow, each at the next multiple of its own size. Unused bytes are zero.
 """
 
 import dataclasses
@@ -22,8 +22,8 @@ __all__ = [
     "INSTRUCTION_BYTES",
     "Field",
     "Instruction",
-    "Operand",
     "Opcode",
+    "Operand",
     "Reduce",
     "Source",
     "Space",
@@ -94,8 +94,8 @@ class Field:
     """One field of an instruction: place, type, domain and meaning.
 
     ``low`` and ``high`` are inclusive bounds, numbers or functions of the configuration; a value
-    outside them is an illegal instruction. ``choices`` names the values of an enumeration. ``offset`` is
-    in bytes.
+    outside them is an illegal instruction. ``choices`` names the values of an enumeration.
+    ``offset`` is in bytes.
     """
 
     name: str
@@ -263,13 +263,14 @@ def _row_misaligned(values: Mapping, config: Config, name: str) -> object:
     return result
 
 
-_ALIGNED = tuple(
-    Rule(
+def _aligned(name: str) -> Rule:
+    return Rule(
         f"{name} is a multiple of the row's pitch, or of a beat where that is less",
-        lambda values, config, name=name: _row_misaligned(values, config, name),
+        lambda values, config: _row_misaligned(values, config, name),
     )
-    for name in ("dram", "dram_n", "dram_y")
-)
+
+
+_ALIGNED = tuple(_aligned(name) for name in ("dram", "dram_n", "dram_y"))
 
 _COUNTS = (
     _u16("n_count", "outermost loop count", low=1),
@@ -313,7 +314,8 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     Instruction(
         Opcode.LOAD,
         Unit.LOAD,
-        "Copy rows of `width` chunks from DRAM into lane groups of a memory, `copies` times side by side.",
+        "Copy rows of `width` chunks from DRAM into lane groups of a memory, "
+        "`copies` times side by side.",
         (
             *_COUNTS,
             *_DRAM,
@@ -334,7 +336,8 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     Instruction(
         Opcode.WEIGHTS,
         Unit.WEIGHTS,
-        "Fetch one weight tile of `rows` rows by `width` chunks into the weight FIFO; the rest of the tile is zero.",
+        "Fetch one weight tile of `rows` rows by `width` chunks into the weight FIFO; "
+        "the rest of the tile is zero.",
         (
             _u64("dram", "DRAM byte address of row 0", high=lambda c: (1 << c.addr_bits) - 1),
             _u16("rows", "rows fetched", low=1, high=lambda c: c.rows),
@@ -350,7 +353,8 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     Instruction(
         Opcode.MATMUL,
         Unit.MATRIX,
-        "Stream activation rows through the array and write or add the partial sums to the accumulators.",
+        "Stream activation rows through the array and write or add the partial sums "
+        "to the accumulators.",
         (
             *_COUNTS,
             *_strides("a", "activations"),
@@ -377,7 +381,8 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     Instruction(
         Opcode.VECTOR,
         Unit.VECTOR,
-        "Take accumulators or windows of the unified buffer, requantise, combine, activate, and write back.",
+        "Take accumulators or windows of the unified buffer, requantise, combine, activate, "
+        "and write back.",
         (
             _choice("source", Source, "first operand"),
             _choice("reduce", Reduce, "reduction over the window"),
@@ -396,7 +401,9 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
             _u8("d_group", "first lane group written", high=lambda c: c.groups - 1),
             _u8("d_width", "lane groups written per copy", low=1, high=lambda c: c.col_groups),
             _u8("d_copies", "times the row is written side by side", low=1, high=_groups),
-            _u8("s_group", "lane group of the result written first", high=lambda c: c.col_groups - 1),
+            _u8(
+                "s_group", "lane group of the result written first", high=lambda c: c.col_groups - 1
+            ),
             _u8("params", "parameter set", high=lambda c: c.param_sets - 1),
             _u8("table", "table", high=lambda c: c.tables - 1),
             _i8("low", "least result before the table"),
@@ -407,8 +414,18 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
             _i8("b_zero", "ADD: subtracted from the second operand"),
             _i8("out_zero", "ADD: added to the rounded sum"),
             _u8("shift", "ADD: right shift of the sum, to nearest even", high=31),
-            _i32("s_mult", "ADD: multiplier of the requantised value", low=-(1 << 17), high=(1 << 17) - 1),
-            _i32("b_mult", "ADD: multiplier of the second operand", low=-(1 << 17), high=(1 << 17) - 1),
+            _i32(
+                "s_mult",
+                "ADD: multiplier of the requantised value",
+                low=-(1 << 17),
+                high=(1 << 17) - 1,
+            ),
+            _i32(
+                "b_mult",
+                "ADD: multiplier of the second operand",
+                low=-(1 << 17),
+                high=(1 << 17) - 1,
+            ),
         ),
         (
             Rule(
@@ -421,8 +438,10 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
             ),
             Rule(
                 "only a reduction has a window of more than one element",
-                lambda v, c: (v["reduce"] == int(Reduce.NONE))
-                & ((v["ky_count"] != 1) | (v["kx_count"] != 1)),
+                lambda v, c: (
+                    (v["reduce"] == int(Reduce.NONE))
+                    & ((v["ky_count"] != 1) | (v["kx_count"] != 1))
+                ),
             ),
             Rule(
                 "accumulators are not reduced",

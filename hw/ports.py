@@ -52,13 +52,14 @@ def instruction_layout(entry: Instruction) -> data.StructLayout:
 class UnitPort(Signature):
     """A unit's side of the dispatcher.
 
-    ``instr`` gives instructions whose tokens have been taken, legal by the ISA table. ``done`` pulses
-    once an instruction, in order, when all its effects are visible to every other unit. ``busy`` is
-    high from acceptance to ``done``. ``fault`` carries the cause and the index of the instruction at
-    fault, with ``valid`` high for at least one cycle; the unit then starts nothing more. ``stop`` asks a
-    unit to start nothing more and forget what it was doing; it is held until every unit's ``busy`` is low
-    and then released for the next program, so a unit must reach its initial state under it (a DMA unit
-    first lets its outstanding AXI transactions end, discarding the data).
+    ``instr`` gives instructions whose tokens have been taken, legal by the ISA table. ``done``
+    pulses once an instruction, in order, when all its effects are visible to every other unit.
+    ``busy`` is high from acceptance to ``done``. ``fault`` carries the cause and the index of the
+    instruction at fault, with ``valid`` high for at least one cycle; the unit then starts nothing
+    more. ``stop`` asks a unit to start nothing more and forget what it was doing; it is held until
+    every unit's ``busy`` is low and then released for the next program, so a unit must reach its
+    initial state under it (a DMA unit first lets its outstanding AXI transactions end, discarding
+    the data).
     """
 
     def __init__(self, entry: Instruction):
@@ -83,8 +84,8 @@ def csr_cause_bits() -> int:
 class MatrixRead(Signature):
     """The matrix unit's reads: one address per row lane group, always accepted.
 
-    Data of group g stands in bytes ``g*group …`` of ``data``, ``UB_READ_LATENCY`` cycles after ``en``;
-    bytes of a group whose ``en`` bit was low are undefined.
+    Data of group g stands in bytes ``g*group …`` of ``data``, ``UB_READ_LATENCY`` cycles after
+    ``en``; bytes of a group whose ``en`` bit was low are undefined.
     """
 
     def __init__(self, config: Config):
@@ -101,7 +102,8 @@ class UbRead(Signature):
     """A whole-word read by the vector or store unit.
 
     A read is accepted in a cycle with ``valid`` and ``ready``; its data stands in ``data`` exactly
-    ``UB_READ_LATENCY`` cycles later, for one cycle. ``ready`` may depend on ``addr`` in the same cycle.
+    ``UB_READ_LATENCY`` cycles later, for one cycle. ``ready`` may depend on ``addr`` in the same
+    cycle.
     """
 
     def __init__(self, config: Config):
@@ -116,9 +118,10 @@ class UbRead(Signature):
 
 
 class UbWrite(Signature):
-    """A write of the lane groups in ``mask`` by the vector or load unit, done when ``valid`` and ``ready``.
+    """A write of the lane groups in ``mask`` by the vector or load unit.
 
-    It is visible to a read accepted in any later cycle.
+    It is done in a cycle with ``valid`` and ``ready``, and visible to a read accepted in any later
+    cycle.
     """
 
     def __init__(self, config: Config):
@@ -137,8 +140,8 @@ class LoadWrite(Signature):
     """The load unit's writes to the vector unit's parameters and tables, always accepted.
 
     ``table`` selects the memory. A parameter set is 8 rows: row 8*set + k holds byte k of every
-    column's record (bias int32, mantissa 24 bits, shift 8 bits; little endian). A table is 256 rows: row
-    256*table + v holds every column's entry for the byte v.
+    column's record (bias int32, mantissa 24 bits, shift 8 bits; little endian). A table is 256
+    rows: row 256*table + v holds every column's entry for the byte v.
     """
 
     def __init__(self, config: Config):
@@ -174,8 +177,9 @@ class WeightRows(Signature):
     """The weights unit's rows into the weight FIFO, row 0 first, always accepted.
 
     ``data`` has zeros beyond the tile's width. ``last`` marks the tile's last fetched row; the FIFO
-    supplies zeros for the rows after it. ``free`` pulses when a tile's place becomes free; the writer starts
-    with ``config.weight_tiles`` places and takes one per tile. ``flush`` empties the FIFO.
+    supplies zeros for the rows after it. ``free`` pulses when a tile's place becomes free; the
+    writer starts with ``config.weight_tiles`` places and takes one per tile. ``flush`` empties the
+    FIFO.
     """
 
     def __init__(self, config: Config):
