@@ -20,7 +20,13 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+QUICK = {"lab", "wide", "many-tiles"}
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [pytest.param(s, marks=[] if s in QUICK else pytest.mark.slow) for s in SHAPES],
+)
 def test_matrix(shape):
     config = dataclasses.replace(LAB, name=shape, **SHAPES[shape])
     simulate(
