@@ -26,7 +26,9 @@ def addition(own: Quant, other: Quant, result: Quant) -> dict[str, int]:
     ValueError
         When the scales lie too far apart.
     """
-    own_mult, other_mult, shift = encode_add(own.scale, other.scale, result.scale)
+    own_mult, other_mult, shift = encode_add(
+        float(own.scale), float(other.scale), float(result.scale)
+    )
     return {
         "operand": int(Operand.ADD),
         "s_zero": own.zero,
