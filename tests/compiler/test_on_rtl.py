@@ -1,0 +1,41 @@
+"""Compiled programs on the Verilated machine: every tensor, byte for byte."""
+
+import numpy as np
+import pytest
+
+from hpu.compiler.backend import compile_graph
+from hpu.hw.config import by_name
+from hpu.runtime.devices import RtlDevice
+from hpu.runtime.driver import Driver
+from hpu.runtime.layout import pack, unpack
+
+LAB = by_name("lab-16")
+
+
+@pytest.fixture(scope="module")
+def device():
+    device = RtlDevice(LAB, dram_bytes=16 << 20)
+    yield device
+    device.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8))
+def test_random_graphs(random_graphs, naive, device, seed):
+    graph = random_graphs.random_graph(seed, size=9, channels=40, length=6, batch=3)
+    program = compile_graph(graph, LAB, keep=True)
+    rng = np.random.default_rng(seed)
+    inputs = {
+        h.tensor: rng.integers(-128, 128, graph.tensors[h.tensor].shape).astype(np.int8)
+        for h in graph.inputs
+    }
+    driver = Driver(device)
+    driver.load(program)
+    for port in program.inputs:
+        device.write_memory(port.address, pack(inputs[port.tensor], LAB))
+    driver.run(watchdog_cycles=1 << 20)
+    expected = naive.interpret(graph, inputs)
+    for port in (*program.outputs, *program.kept):
+        data = device.read_memory(port.address, program.dram_bytes - port.address)
+        found = unpack(np.frombuffer(data, np.uint8), port.shape4, LAB)
+        assert (found == expected[port.tensor]).all(), f"{port.tensor}, seed {seed}"
