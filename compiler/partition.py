@@ -30,7 +30,9 @@ _HOST, _HPU = 0, 1
 Key: TypeAlias = tuple[int, int]
 Made = TypeVar("Made")
 
+#: Reasons of nodes that are on the host only because their neighbours are.
 NOTHING_TO_COMPUTE = "nothing next to it is computed on the HPU"
+ONLY_READ_THERE = "only the host reads it"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,15 +270,13 @@ class _Cut:
             for op in part.graph.ops
             for name in op.nodes
         }
-        return tuple(
-            Placement(
-                node.name,
-                node.op_type,
-                operation.get(node.name, ""),
-                self._reason(rank, reasons, roles, pulled),
-            )
-            for rank, node in enumerate(self.nodes)
-        )
+        placed = []
+        for rank, node in enumerate(self.nodes):
+            reason = self._reason(rank, reasons, roles, pulled)
+            follows = reason in (NOTHING_TO_COMPUTE, ONLY_READ_THERE)
+            name = operation.get(node.name, "")
+            placed.append(Placement(node.name, node.op_type, name, reason, follows))
+        return tuple(placed)
 
     def _reason(
         self,
@@ -289,7 +289,7 @@ class _Cut:
             return ""
         if rank in reasons:
             return reasons[rank]
-        return "only the host reads it"
+        return ONLY_READ_THERE
 
 
 class _Roles:

@@ -1,8 +1,12 @@
 """The decision for every node of a model: the HPU or the host, with the reason."""
 
+from collections.abc import Iterable
+
 import msgspec
 
-__all__ = ["Placement", "fallbacks"]
+from hpu.compiler.errors import UnsupportedError
+
+__all__ = ["Placement", "refuse_fallback"]
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -10,13 +14,14 @@ class Placement(msgspec.Struct, frozen=True):
 
     ``operation`` names the HPU's operation that the node is part of; it is empty for a node that
     costs nothing there. ``reason`` says why the node runs on the host; it is empty for a node of
-    the HPU.
+    the HPU. ``follows``: the node is on the host only because its neighbours are.
     """
 
     node: str
     op_type: str
     operation: str = ""
     reason: str = ""
+    follows: bool = False
 
     @property
     def on_host(self) -> bool:
@@ -24,6 +29,15 @@ class Placement(msgspec.Struct, frozen=True):
         return bool(self.reason)
 
 
-def fallbacks(placed: tuple[Placement, ...]) -> list[Placement]:
-    """The nodes that run on the host."""
-    return [entry for entry in placed if entry.on_host]
+def refuse_fallback(placements: Iterable[Placement]) -> None:
+    """Refuse a network of which the host would run a node.
+
+    Raises
+    ------
+    UnsupportedError
+        Names the first such node that does not just follow its neighbours, and the reason.
+    """
+    entries = [entry for entry in placements if entry.on_host]
+    if entries:
+        first = next((entry for entry in entries if not entry.follows), entries[0])
+        raise UnsupportedError(first.op_type, first.node, first.reason)

@@ -1,12 +1,25 @@
 """What the verbs of the command line share: options, arguments and how results are printed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["FILE", "batch_option", "calibrate_option", "config_option", "console", "device_option"]
+if TYPE_CHECKING:
+    from hpu.compiler.placement import Placement
+
+__all__ = [
+    "FILE",
+    "batch_option",
+    "calibrate_option",
+    "config_option",
+    "console",
+    "device_option",
+    "dim_option",
+    "fallback_option",
+    "print_fallbacks",
+]
 
 #: A file that the verb reads; a missing one is refused by the verb's own sentence.
 FILE = click.Path(path_type=Path)
@@ -32,6 +45,49 @@ def batch_option() -> Decorator:
         type=click.IntRange(min=1),
         help="Value of a symbolic batch.  [default: 1; for run, the input's]",
     )
+
+
+def dim_option() -> Decorator:
+    """``--dim``, any number of times."""
+    return click.option(
+        "--dim",
+        "dims",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=_sizes,
+        help="Value of a symbolic dimension of the inputs; for each one.",
+    )
+
+
+def _sizes(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict:
+    sizes = {}
+    for text in given:
+        name, equals, value = text.rpartition("=")
+        if not (equals and name and value.isdecimal() and int(value)):
+            raise click.BadParameter(f"{text!r} must be NAME=VALUE with a positive whole number.")
+        sizes[name] = int(value)
+    return sizes
+
+
+def fallback_option() -> Decorator:
+    """``--no-fallback``."""
+    return click.option(
+        "--no-fallback",
+        is_flag=True,
+        help="Refuse a network of which the host would run a part.",
+    )
+
+
+def print_fallbacks(placed: "Sequence[Placement]") -> None:
+    """Print where every node runs, when the host runs a part."""
+    from hpu.runtime.cli_tables import placement_table
+
+    host = sum(entry.on_host for entry in placed)
+    if not host:
+        return
+    console().print(placement_table(placed))
+    text = f"{host} of {len(placed)} nodes run on the host"
+    console().print(text + ("; nothing runs on the HPU\n" if host == len(placed) else "\n"))
 
 
 def calibrate_option() -> Decorator:

@@ -1,7 +1,7 @@
 """``hpu check`` and ``hpu compile``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,9 +11,16 @@ from hpu.runtime.cli_common import (
     calibrate_option,
     config_option,
     console,
+    dim_option,
+    fallback_option,
+    print_fallbacks,
 )
 
 if TYPE_CHECKING:
+    import onnx
+
+    from hpu.hw.config import Config
+    from hpu.runtime.package import Package
     from hpu.runtime.program import Program
 
 __all__ = ["check", "compile_command"]
@@ -23,26 +30,35 @@ __all__ = ["check", "compile_command"]
 @click.argument("model", type=FILE)
 @config_option("hai-v1")
 @batch_option()
-def check(model: Path, config: str, batch: int | None) -> None:
-    """Show what of MODEL (ONNX) runs on the HPU, and why not.
+@dim_option()
+@fallback_option()
+def check(
+    model: Path, config: str, batch: int | None, dims: dict[str, int], no_fallback: bool
+) -> None:
+    """Show which nodes of MODEL (ONNX) run on the HPU, which on the host, and why.
 
-    Exit status 0 when all of it does, 2 otherwise.
+    A float model is looked at as it is once it is quantised. Exit status 2 with --no-fallback when
+    the host runs a node.
 
     \b
-    Example:
+    Examples:
       hpu check model.onnx
+      hpu check model.onnx --no-fallback
     """
+    from hpu.compiler.placement import refuse_fallback
     from hpu.runtime.cli_tables import placement_table
-    from hpu.runtime.errors import HpuError
     from hpu.runtime.placement import placements
     from hpu.runtime.source import configuration
 
-    placed = placements(model, configuration(config), batch)
+    placed = placements(model, configuration(config), batch, dims)
+    host = sum(entry.on_host for entry in placed)
     console().print(placement_table(placed))
-    refused = [entry for entry in placed if entry.reason]
-    if refused:
-        raise HpuError(f"{model}: {len(refused)} of {len(placed)} nodes do not run on the HPU.")
-    console().print(f"[bold]{model}[/]: all {len(placed)} nodes run on {config}")
+    if no_fallback:
+        refuse_fallback(placed)
+    text = f"all {len(placed)} nodes run on {config}"
+    if host:
+        text = f"{len(placed) - host} of {len(placed)} nodes run on {config}, {host} on the host"
+    console().print(f"[bold]{model}[/]: {text}")
 
 
 @click.command("compile")
@@ -50,7 +66,9 @@ def check(model: Path, config: str, batch: int | None) -> None:
 @click.option("-o", "--output", type=FILE, required=True, help="Program file to write.")
 @config_option("hai-v1")
 @batch_option()
+@dim_option()
 @calibrate_option()
+@fallback_option()
 @click.option("--report", type=FILE, metavar="R.json", help="Write what was compiled, as JSON.")
 @click.option(
     "--export-qoperator",
@@ -63,40 +81,85 @@ def compile_command(
     output: Path,
     config: str,
     batch: int | None,
+    dims: dict[str, int],
     calibration: Path | None,
+    no_fallback: bool,
     report: Path | None,
     export_qoperator: Path | None,
 ) -> None:
     """Compile MODEL (ONNX) into a program file.
 
+    What the HPU does not run goes into the file as models for onnxruntime.
+
     \b
     Examples:
       hpu compile model.onnx -o model.hpu
       hpu compile float.onnx -o model.hpu --calibrate samples.npz --batch 8
+      hpu compile model.onnx -o model.hpu --dim height=224 --dim width=224
     """
-    from hpu.compiler.backend import compile_graph
-    from hpu.compiler.qoperator import export
-    from hpu.runtime.files import write_atomically
-    from hpu.runtime.profile import describe_program
-    from hpu.runtime.source import configuration, import_graph, read_quantised
+    from hpu.runtime.source import compile_network, configuration
 
     machine = configuration(config)
-    graph = import_graph(read_quantised(model, calibration), batch)
-    program = compile_graph(graph, machine)
+    network: Any = model
     if export_qoperator:
-        write_atomically(export_qoperator, export(graph).SerializeToString())
+        network = _exported(model, dims, calibration, batch, export_qoperator)
+        dims, calibration = {}, None
+    made = compile_network(
+        network,
+        config=machine,
+        batch=batch,
+        dims=dims,
+        calibration=calibration,
+        no_fallback=no_fallback,
+    )
     if report:
-        write_atomically(report, describe_program(program, machine))
-    program.save(output)
-    _summary(program, output)
+        _report(made, machine, report)
+    made.save(output)
+    _summary(made, output)
 
 
-def _summary(program: "Program", output: Path) -> None:
+def _exported(
+    model: Path,
+    dims: dict[str, int],
+    calibration: Path | None,
+    batch: int | None,
+    target: Path,
+) -> "onnx.ModelProto":
+    """Write the network with QLinear operators; gives the quantised model."""
+    from hpu.compiler.importer.load import bind_dims, read_model
+    from hpu.compiler.qoperator import export
+    from hpu.runtime.files import write_atomically
+    from hpu.runtime.source import import_graph, read_quantised
+
+    network = read_quantised(bind_dims(read_model(model), dims), calibration)
+    write_atomically(target, export(import_graph(network, batch)).SerializeToString())
+    return network
+
+
+def _report(made: "Program | Package", machine: "Config", target: Path) -> None:
+    from hpu.runtime.files import write_atomically
+    from hpu.runtime.profile import describe_package, describe_program
+    from hpu.runtime.program import Program
+
+    if isinstance(made, Program):
+        write_atomically(target, describe_program(made, machine))
+    else:
+        write_atomically(target, describe_package(made, machine))
+
+
+def _summary(made: "Program | Package", output: Path) -> None:
     from hpu.runtime.cli_tables import program_table
+    from hpu.runtime.program import Program
 
-    console().print(program_table(program))
+    programs = (made,) if isinstance(made, Program) else made.programs
+    if not isinstance(made, Program):
+        print_fallbacks(made.placements)
+    for program in programs:
+        console().print(program_table(program))
+    parts = 0 if isinstance(made, Program) else len(made.parts) - len(programs)
     console().print(
-        f"[bold]{output}[/]: {program.instruction_count:,} instructions, "
-        f"{sum(len(segment.data) for segment in program.image):,} bytes of weights and tables, "
-        f"{program.macs:,} MACs, for {program.config_name}"
+        f"[bold]{output}[/]: {sum(p.instruction_count for p in programs):,} instructions, "
+        f"{sum(len(s.data) for p in programs for s in p.image):,} bytes of weights and tables, "
+        f"{sum(p.macs for p in programs):,} MACs, for {made.config_name}"
+        + (f"; {parts} parts for the host" if parts > 1 else "; 1 part for the host" * parts)
     )

@@ -12,6 +12,9 @@ from hpu.runtime.cli_common import (
     config_option,
     console,
     device_option,
+    dim_option,
+    fallback_option,
+    print_fallbacks,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +33,9 @@ __all__ = ["profile"]
 @device_option()
 @config_option(None)
 @batch_option()
+@dim_option()
 @calibrate_option()
+@fallback_option()
 @click.option("--json", "json_path", type=FILE, metavar="P.json", help="Write all numbers as JSON.")
 @click.option("--html", "html_path", type=FILE, metavar="P.html", help="Write the report page.")
 @click.option(
@@ -46,7 +51,9 @@ def profile(
     device: str,
     config: str | None,
     batch: int | None,
+    dims: dict[str, int],
     calibration: Path | None,
+    no_fallback: bool,
     json_path: Path | None,
     html_path: Path | None,
     trace_path: Path | None,
@@ -54,15 +61,16 @@ def profile(
     """Run MODEL once and show where the time goes, node by node.
 
     Cycles come from the simulated machine (--device rtl); the functional device has no clock and
-    tells MACs, instructions and memory traffic.
+    tells MACs, instructions and memory traffic. Of a network of which the host runs parts, every
+    program between them is shown; the files of the second one get the number 2, and so on.
 
     \b
     Examples:
       hpu profile model.onnx --device rtl --html report.html
       hpu profile model.hpu --device rtl --trace run.perfetto-trace --json run.json
     """
-    from hpu.runtime.errors import InputError
-    from hpu.runtime.measure import measure
+    from hpu.runtime.errors import HpuError, InputError
+    from hpu.runtime.measure import measure_all
     from hpu.runtime.progress import Progress
     from hpu.runtime.session import InferenceSession
 
@@ -74,12 +82,25 @@ def profile(
             device=device,
             config=config,
             batch=batch,
+            dims=dims,
             calibration=calibration,
+            no_fallback=no_fallback,
             progress=progress,
         )
-        measured = measure(session, _feeds(session, source, batch))
-    measured.write(model.name, json_path=json_path, html_path=html_path, trace_path=trace_path)
-    _print(measured.profile, [json_path, html_path, trace_path])
+        programs = measure_all(session, _feeds(session, source, batch))
+    print_fallbacks(session.placements)
+    for number, measured in enumerate(programs, start=1):
+        paths = [_numbered(path, number) for path in (json_path, html_path, trace_path)]
+        title = model.name if number == 1 else f"{model.name}, part {number}"
+        measured.write(title, json_path=paths[0], html_path=paths[1], trace_path=paths[2])
+        _print(measured.profile, paths)
+    if not programs:
+        raise HpuError(f"{model}: nothing of it runs on the HPU, so there is nothing to profile.")
+
+
+def _numbered(path: Path | None, number: int) -> Path | None:
+    """The file of a program: ``path``, and for further programs with their number."""
+    return path if path is None or number == 1 else path.with_stem(f"{path.stem}-{number}")
 
 
 def _feeds(

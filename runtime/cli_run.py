@@ -13,6 +13,9 @@ from hpu.runtime.cli_common import (
     config_option,
     console,
     device_option,
+    dim_option,
+    fallback_option,
+    print_fallbacks,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +35,9 @@ __all__ = ["run"]
 @device_option()
 @config_option(None)
 @batch_option()
+@dim_option()
 @calibrate_option()
+@fallback_option()
 def run(
     model: Path,
     source: Path,
@@ -40,12 +45,15 @@ def run(
     device: str,
     config: str | None,
     batch: int | None,
+    dims: dict[str, int],
     calibration: Path | None,
+    no_fallback: bool,
 ) -> None:
     """Run MODEL (ONNX, or a program file) on the inputs in an .npz file.
 
     The file holds one array for each input, by name; an .npy file does for a model with one input.
-    Inputs that hold several times the batch of the model are run batch after batch.
+    Inputs that hold several times the batch of the model are run batch after batch. What the HPU
+    does not run is run by onnxruntime, and a table says what and why.
 
     \b
     Examples:
@@ -63,7 +71,9 @@ def run(
             device=device,
             config=config,
             batch=batch,
+            dims=dims,
             calibration=calibration,
+            no_fallback=no_fallback,
             progress=progress,
         )
         feeds = read_feeds(source, [arg.name for arg in session.get_inputs()])
@@ -87,6 +97,7 @@ def _print(
 ) -> None:
     from hpu.runtime.cli_tables import outputs_table
 
+    print_fallbacks(session.placements)
     console().print(outputs_table(results))
     where = f", written to [bold]{output}[/]" if output else ""
     console().print(

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from hpu.runtime.interface import shape_text
 from hpu.runtime.program import Program
 
 if TYPE_CHECKING:
-    from hpu.runtime.placement import Placement
+    from hpu.compiler.placement import Placement
     from hpu.runtime.profile import Profile
 
 __all__ = [
@@ -36,9 +37,19 @@ def outputs_table(results: Mapping[str, np.ndarray]) -> Table:
     """Name, type, shape and range of every output, and the first classes of a row of scores."""
     result = table("output", "type", "shape", ">least", ">greatest", "largest at")
     for name, value in results.items():
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf" or not value.size:
+            result.add_row(name, *_plain(value), "", "", "")
+            continue
         cells = (str(value.dtype), shape_text(value.shape), f"{value.min():.6g}")
         result.add_row(name, *cells, f"{value.max():.6g}", _largest(value))
     return result
+
+
+def _plain(value: object) -> tuple[str, str]:
+    """Type and shape of an output that has no least and greatest number."""
+    if isinstance(value, np.ndarray):
+        return str(value.dtype), shape_text(value.shape)
+    return type(value).__name__, ""
 
 
 def _largest(value: np.ndarray) -> str:
@@ -59,12 +70,15 @@ def program_table(program: Program) -> Table:
 
 def placement_table(placed: Sequence["Placement"]) -> Table:
     """Where every node of a model runs."""
-    result = table("node", "operator", "runs on", "as")
+    result = table("node", "operator", "runs on", "as, or why")
     for entry in placed:
         if entry.reason:
-            result.add_row(entry.node, entry.op_type, "[red]nothing[/]", entry.reason)
+            result.add_row(
+                escape(entry.node), entry.op_type, "[yellow]host[/]", escape(entry.reason)
+            )
         else:
-            result.add_row(entry.node, entry.op_type, "HPU", entry.operation or "part of the rest")
+            where, how = "HPU", escape(entry.operation) or "part of the rest"
+        result.add_row(escape(entry.node), entry.op_type, where, how)
     return result
 
 

@@ -8,9 +8,19 @@ import numpy as np
 
 from hpu.runtime.errors import InputError
 
-__all__ = ["NodeArg", "batch_of", "check_feeds", "describe", "from_ports", "shape_text"]
+__all__ = [
+    "NodeArg",
+    "batch_of",
+    "check_feeds",
+    "describe",
+    "from_ports",
+    "is_batched",
+    "shape_text",
+    "tensor_text",
+]
 
-_TYPES = {"float32": "tensor(float)", "int8": "tensor(int8)", "uint8": "tensor(uint8)"}
+#: numpy's names of types and onnxruntime's, where they are not the same but for the brackets.
+_NAMES = {"float32": "float", "float64": "double"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +33,14 @@ class NodeArg:
 
     @property
     def dtype(self) -> str:
-        """numpy's name of the type."""
-        return next((name for name, text in _TYPES.items() if text == self.type), self.type)
+        """numpy's name of the type; onnxruntime's own where numpy has none."""
+        text = self.type.removeprefix("tensor(").removesuffix(")")
+        return next((name for name, other in _NAMES.items() if other == text), text)
+
+    @property
+    def is_array(self) -> bool:
+        """Whether it is a tensor of numbers, not of strings, a sequence or an optional value."""
+        return self.type.startswith("tensor(") and self.type != "tensor(string)"
 
 
 class Described(Protocol):
@@ -45,8 +61,13 @@ def from_ports(ports: Sequence[Described], *, symbolic: bool) -> list[NodeArg]:
         shape: list[int | str] = list(port.shape)
         if symbolic and shape:
             shape[0] = "batch"
-        result.append(NodeArg(port.name, shape, _TYPES[port.dtype]))
+        result.append(NodeArg(port.name, shape, tensor_text(port.dtype)))
     return result
+
+
+def tensor_text(dtype: str) -> str:
+    """onnxruntime's name of a tensor's type."""
+    return f"tensor({_NAMES.get(dtype, dtype)})"
 
 
 def check_feeds(feeds: Mapping[str, Any], expected: Sequence[NodeArg]) -> dict[str, np.ndarray]:
@@ -70,6 +91,8 @@ def check_feeds(feeds: Mapping[str, Any], expected: Sequence[NodeArg]) -> dict[s
 def _checked(feeds: Mapping[str, Any], arg: NodeArg) -> np.ndarray:
     if arg.name not in feeds:
         raise InputError(f"input {arg.name!r} is missing; it is {describe(arg)}.")
+    if not arg.is_array:
+        return feeds[arg.name]
     value = np.asarray(feeds[arg.name])
     if value.dtype.name != arg.dtype:
         raise InputError(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hpu.hw.config import Config
+from hpu.runtime.errors import HpuError
 from hpu.runtime.files import write_atomically
 from hpu.runtime.interface import NodeArg
 from hpu.runtime.profile import Profile, Run, profile_of, to_json
@@ -15,12 +16,12 @@ from hpu.runtime.report import html_report
 from hpu.runtime.session import InferenceSession
 from hpu.runtime.timeline import Timeline, timeline
 
-__all__ = ["Measured", "measure", "random_feeds"]
+__all__ = ["Measured", "measure", "measure_all", "random_feeds"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """A program, what one run of it gave, and how long it took."""
+    """A program, what the network gave in one run, and how long the program took."""
 
     program: Program
     config: Config
@@ -61,16 +62,38 @@ class Measured:
 
 
 def measure(session: InferenceSession, feeds: Mapping[str, np.ndarray]) -> Measured:
-    """Run ``feeds`` once and measure.
+    """Run ``feeds`` once and measure the network's only program.
+
+    Raises
+    ------
+    HpuError
+        As of ``session.measure``, and when there are several programs or none.
+    """
+    programs = measure_all(session, feeds)
+    if len(programs) != 1:
+        raise HpuError(f"the network has {len(programs)} programs for the HPU where one is wanted.")
+    return programs[0]
+
+
+def measure_all(session: InferenceSession, feeds: Mapping[str, np.ndarray]) -> list[Measured]:
+    """Run ``feeds`` once and measure every program of the network, in the order they run.
 
     Raises
     ------
     HpuError
         As of ``session.measure``.
     """
-    program, outputs, run = session.measure(feeds)
-    profile = profile_of(program, session.config, session.device, run)
-    return Measured(program, session.config, outputs, run, profile)
+    outputs, runs = session.measure(feeds)
+    return [
+        Measured(
+            program,
+            session.config,
+            outputs,
+            run,
+            profile_of(program, session.config, session.device, run),
+        )
+        for program, run in runs
+    ]
 
 
 def random_feeds(inputs: Sequence[NodeArg], batch: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -81,7 +104,9 @@ def random_feeds(inputs: Sequence[NodeArg], batch: int, seed: int = 0) -> dict[s
 
 def _random(arg: NodeArg, batch: int, generator: np.random.Generator) -> np.ndarray:
     shape = [batch if isinstance(size, str) else size for size in arg.shape]
-    if arg.dtype == "float32":
-        return generator.normal(size=shape).astype(np.float32)
+    if not arg.is_array:
+        raise HpuError(f"there are no random values for {arg.name!r}, a {arg.type}; give inputs.")
+    if arg.dtype.startswith(("float", "bool")):
+        return generator.normal(size=shape).astype(arg.dtype)
     limits = np.iinfo(arg.dtype)
     return generator.integers(limits.min, limits.max + 1, shape).astype(arg.dtype)

@@ -9,11 +9,20 @@ import numpy as np
 from hpu.hw import csr
 from hpu.hw.config import Config
 from hpu.hw.isa import Unit
+from hpu.runtime.package import Package
 from hpu.runtime.program import NodeRange, Program
 from hpu.runtime.timeline import Timeline, busy, charged, node_of, timeline
 from hpu.runtime.traffic import read_bytes, written_bytes
 
-__all__ = ["NodeProfile", "Profile", "Run", "describe_program", "profile_of", "to_json"]
+__all__ = [
+    "NodeProfile",
+    "Profile",
+    "Run",
+    "describe_package",
+    "describe_program",
+    "profile_of",
+    "to_json",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,6 +180,13 @@ def _utilisation(node: NodeRange, cycles: int, config: Config) -> float:
 def describe_program(program: Program, config: Config) -> bytes:
     """What was compiled, as indented JSON: a profile without a run."""
     return to_json(profile_of(program, config, "none", Run({})))
+
+
+def describe_package(package: Package, config: Config) -> bytes:
+    """As :func:`describe_program`, for every program of a package, and where every node runs."""
+    programs = [profile_of(program, config, "none", Run({})) for program in package.programs]
+    content = {"placements": package.placements, "programs": programs}
+    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 
 def to_json(profile: Profile) -> bytes:

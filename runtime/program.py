@@ -25,6 +25,8 @@ __all__ = ["FORMAT_VERSION", "MAGIC", "NodeRange", "Port", "Program", "Segment",
 
 MAGIC = b"HPUPROG\n"
 FORMAT_VERSION = 1
+#: Versions that are read: a program alone, and a package (:mod:`hpu.runtime.package`).
+VERSIONS = (FORMAT_VERSION, 2)
 
 _PREFIX = struct.Struct("<8sII")  # magic, version, header bytes
 _DIGEST_BYTES = 32
@@ -118,12 +120,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         ProgramError
             When the program is for another configuration.
         """
-        if self.config_digest != config.digest():
-            raise ProgramError(
-                f"the program is for configuration {self.config_name!r} "
-                f"({self.config_digest.hex()[:12]}), not for {config.name!r} "
-                f"({config.digest().hex()[:12]}); compile it again for {config.name!r}."
-            )
+        check_digest(self.config_name, self.config_digest, config)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the program to ``path``, whole or not at all."""
@@ -133,6 +130,22 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     def load(path: str | os.PathLike[str], config: Config | None = None) -> "Program":
         """As :func:`load`."""
         return load(path, config)
+
+
+def check_digest(name: str, digest: bytes, config: Config) -> None:
+    """Refuse a program for the configuration ``name`` of ``digest`` that ``config`` cannot run.
+
+    Raises
+    ------
+    ProgramError
+        When the digests differ.
+    """
+    if digest != config.digest():
+        raise ProgramError(
+            f"the program is for configuration {name!r} ({digest.hex()[:12]}), not for "
+            f"{config.name!r} ({config.digest().hex()[:12]}); compile it again for "
+            f"{config.name!r}."
+        )
 
 
 class _Placed(msgspec.Struct, frozen=True):
@@ -168,7 +181,7 @@ def save(program: Program, path: str | os.PathLike[str]) -> None:
     HpuError
         When the file cannot be written.
     """
-    write_atomically(path, _encode(program))
+    write_atomically(path, encode(program))
 
 
 def load(path: str | os.PathLike[str], config: Config | None = None) -> Program:
@@ -181,9 +194,15 @@ def load(path: str | os.PathLike[str], config: Config | None = None) -> Program:
         version, or for another configuration.
     """
     name = os.fspath(path)
-    program = _decode(_read(name), name)
+    data = read_bytes(name)
+    if version_of(data, name) != FORMAT_VERSION:
+        raise ProgramError(
+            f"{name} holds a network of which the host runs a part, not one program; "
+            "open it with hpu.InferenceSession or `hpu run`."
+        )
+    program = decode(data, name)
     try:
-        program.check(config or _named(program, name))
+        program.check(config or configuration_of(program.config_name, name))
     except ProgramError as error:
         raise ProgramError(f"{name}: {error}") from None
     return program
@@ -198,16 +217,29 @@ def is_program(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def _named(program: Program, name: str) -> Config:
-    if program.config_name not in CONFIGS:
+def configuration_of(config_name: str, name: str) -> Config:
+    """The configuration that the file ``name`` says it is for.
+
+    Raises
+    ------
+    ProgramError
+        When there is none of that name.
+    """
+    if config_name not in CONFIGS:
         raise ProgramError(
-            f"{name} is for configuration {program.config_name!r}, which is not one of "
+            f"{name} is for configuration {config_name!r}, which is not one of "
             f"{', '.join(CONFIGS)}; give the configuration."
         )
-    return CONFIGS[program.config_name]
+    return CONFIGS[config_name]
 
 
-def _encode(program: Program) -> bytes:
+def prefix(version: int, header: bytes) -> bytes:
+    """What a file of ``version`` begins with."""
+    return _PREFIX.pack(MAGIC, version, len(header))
+
+
+def encode(program: Program) -> bytes:
+    """The bytes of the file that holds ``program``."""
     fields = {name: getattr(program, name) for name in _SHARED if name != "image"}
     header = msgspec.msgpack.encode(
         _Header(
@@ -216,13 +248,20 @@ def _encode(program: Program) -> bytes:
             image=tuple(_Placed(segment.address, len(segment.data)) for segment in program.image),
         )
     )
-    parts = [_PREFIX.pack(MAGIC, FORMAT_VERSION, len(header)), header, program.instructions]
+    parts = [prefix(FORMAT_VERSION, header), header, program.instructions]
     parts += [segment.data for segment in program.image]
     body = b"".join(parts)
     return body + hashlib.sha256(body).digest()
 
 
-def _read(name: str) -> bytes:
+def read_bytes(name: str) -> bytes:
+    """The file, when it has a sensible size.
+
+    Raises
+    ------
+    ProgramError
+        When it cannot be read.
+    """
     try:
         size = Path(name).stat().st_size
         if size > _MAX_FILE:
@@ -232,11 +271,19 @@ def _read(name: str) -> bytes:
         raise ProgramError(f"{name} cannot be read: {error.strerror}.") from error
 
 
-def _decode(data: bytes, name: str) -> Program:
+def decode(data: bytes, name: str) -> Program:
+    """The program in the bytes of a file; ``name`` is for messages.
+
+    Raises
+    ------
+    ProgramError
+        When they are truncated, damaged or of another version.
+    """
+    if version_of(data, name) != FORMAT_VERSION:
+        raise damaged(name, "a part of it is no program")
     header, start = _header(data, name)
     sizes = [header.instruction_bytes, *(placed.size for placed in header.image)]
-    _check_size(data, start + sum(sizes) + _DIGEST_BYTES, name)
-    _check_digest(data, name)
+    check_whole(data, start + sum(sizes), name)
     _check_header(header, name)
     sections = _cut(data, start, sizes)
     image = tuple(
@@ -247,42 +294,78 @@ def _decode(data: bytes, name: str) -> Program:
     return Program(**fields, instructions=sections[0], image=image)
 
 
-def _header(data: bytes, name: str) -> tuple[_Header, int]:
-    """The header, and where the sections start. Its bytes are not yet known to be undamaged."""
+def version_of(data: bytes, name: str) -> int:
+    """The format version, one that this release reads.
+
+    Raises
+    ------
+    ProgramError
+        When it is another one, or this is no program file.
+    """
     if len(data) < _PREFIX.size or not data.startswith(MAGIC):
         if data and MAGIC.startswith(data[: len(MAGIC)]):
             raise _truncated(name)
         raise ProgramError(f"{name} is not an HPU program file; make one with `hpu compile`.")
-    _magic, version, length = _PREFIX.unpack_from(data)
-    if version != FORMAT_VERSION:
+    version = _PREFIX.unpack_from(data)[1]
+    if version not in VERSIONS:
         raise ProgramError(
-            f"{name} has format version {version}, and this release reads version "
-            f"{FORMAT_VERSION}; compile the model again."
+            f"{name} has format version {version}, and this release reads versions "
+            f"{' and '.join(map(str, VERSIONS))}; compile the model again."
         )
+    return version
+
+
+def cut_header(data: bytes, name: str) -> tuple[bytes, int]:
+    """The header's bytes, and where the sections start.
+
+    Raises
+    ------
+    ProgramError
+        When they are not there.
+    """
+    length = _PREFIX.unpack_from(data)[2]
     if length > _MAX_HEADER:
-        raise _damaged(name, "its header is too long")
-    if _PREFIX.size + length > len(data):
-        raise _truncated(name)
+        raise damaged(name, "its header is too long")
     end = _PREFIX.size + length
+    if end > len(data):
+        raise _truncated(name)
+    return data[_PREFIX.size : end], end
+
+
+def _header(data: bytes, name: str) -> tuple[_Header, int]:
+    """The header, and where the sections start. Its bytes are not yet known to be undamaged."""
+    raw, end = cut_header(data, name)
     try:
-        header = msgspec.msgpack.decode(data[_PREFIX.size : end], type=_Header)
+        header = msgspec.msgpack.decode(raw, type=_Header)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _damaged(name, "its header cannot be read") from error
+        raise damaged(name, "its header cannot be read") from error
     if min(header.instruction_bytes, *(placed.size for placed in header.image), 0) < 0:
-        raise _damaged(name, "a section has a negative size")
+        raise damaged(name, "a section has a negative size")
     return header, end
+
+
+def check_whole(data: bytes, end: int, name: str) -> None:
+    """Refuse a file whose sections do not end at ``end``, or whose checksum does not agree.
+
+    Raises
+    ------
+    ProgramError
+        When it is so.
+    """
+    _check_size(data, end + _DIGEST_BYTES, name)
+    _check_digest(data, name)
 
 
 def _check_size(data: bytes, expected: int, name: str) -> None:
     if len(data) < expected:
         raise _truncated(name)
     if len(data) > expected:
-        raise _damaged(name, f"it has {len(data) - expected} bytes too many")
+        raise damaged(name, f"it has {len(data) - expected} bytes too many")
 
 
 def _check_digest(data: bytes, name: str) -> None:
     if hashlib.sha256(data[:-_DIGEST_BYTES]).digest() != data[-_DIGEST_BYTES:]:
-        raise _damaged(name, "its checksum does not agree")
+        raise damaged(name, "its checksum does not agree")
 
 
 def _check_header(header: _Header, name: str) -> None:
@@ -337,12 +420,13 @@ def _cut(data: bytes, start: int, sizes: Sequence[int]) -> list[bytes]:
 
 def _require(condition: bool, name: str, reason: str) -> None:
     if not condition:
-        raise _damaged(name, reason)
+        raise damaged(name, reason)
 
 
 def _truncated(name: str) -> ProgramError:
     return ProgramError(f"{name} is truncated; compile the model again.")
 
 
-def _damaged(name: str, reason: str) -> ProgramError:
+def damaged(name: str, reason: str) -> ProgramError:
+    """The error that the file ``name`` is damaged."""
     return ProgramError(f"{name} is damaged ({reason}); compile the model again.")

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from hpu.compiler.placement import Placement
 from hpu.hw.config import Config
 from hpu.runtime.errors import InputError
 from hpu.runtime.execution import DEVICES, Executor, Stage
-from hpu.runtime.interface import NodeArg, batch_of, check_feeds
+from hpu.runtime.host import PackageRunner
+from hpu.runtime.interface import NodeArg, batch_of, check_feeds, is_batched
 from hpu.runtime.profile import Run
 from hpu.runtime.program import Program
 from hpu.runtime.source import Calibration, Model, open_source
@@ -25,7 +27,8 @@ class InferenceSession:
     Parameters
     ----------
     model:
-        An ONNX model (path, bytes or ``ModelProto``), a ``.hpu`` file, or a :class:`Program`.
+        An ONNX model (path, bytes or ``ModelProto``), a ``.hpu`` file, or what
+        :func:`hpu.compile` gave. What of a model the HPU does not run is run by onnxruntime.
     device:
         ``"functional"`` executes the program with numpy; ``"rtl"`` simulates the machine.
     config:
@@ -33,8 +36,12 @@ class InferenceSession:
     batch:
         Compile for this batch only. Without it a model with a symbolic batch is compiled for the
         batch of each feed.
+    dims:
+        Values of symbolic dimensions of the inputs, by name.
     calibration:
         For a float model: arrays by input name, or an ``.npz`` file.
+    no_fallback:
+        Refuse a network of which the host would run a part.
     progress:
         Called with what is done, the steps done and the steps in all (0: not known).
 
@@ -51,17 +58,24 @@ class InferenceSession:
         device: str = "functional",
         config: str | Config | None = None,
         batch: int | None = None,
+        dims: Mapping[str, int] | None = None,
         calibration: Calibration | None = None,
+        no_fallback: bool = False,
         progress: Stage | None = None,
     ):
         if device not in DEVICES:
             raise InputError(f"device must be one of {', '.join(DEVICES)}, not {device!r}.")
         self._source, self.config = open_source(
-            model, config=config, batch=batch, calibration=calibration
+            model,
+            config=config,
+            batch=batch,
+            dims=dims,
+            calibration=calibration,
+            no_fallback=no_fallback,
         )
         self.device = device
         self._progress = progress
-        self._executor = Executor(self.config, device, progress)
+        self._runner = PackageRunner(Executor(self.config, device, progress))
 
     def get_inputs(self) -> list[NodeArg]:
         """Name, shape and type of every input."""
@@ -70,6 +84,11 @@ class InferenceSession:
     def get_outputs(self) -> list[NodeArg]:
         """Name, shape and type of every output."""
         return list(self._source.outputs)
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """Where every ONNX node runs; empty for a program file without a part for the host."""
+        return self._source.placements
 
     def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[np.ndarray]:
         """Outputs, in the order of ``output_names`` (all of them if ``None``).
@@ -117,8 +136,10 @@ class InferenceSession:
         counts = {_times(np.shape(value), self._source.fixed) for value in feeds.values()}
         return counts.pop() if len(counts) == 1 else 1
 
-    def measure(self, feeds: Mapping[str, Any]) -> tuple[Program, dict[str, np.ndarray], Run]:
-        """Run once and measure: the program, the outputs by name, and what the device tells.
+    def measure(
+        self, feeds: Mapping[str, Any]
+    ) -> tuple[dict[str, np.ndarray], list[tuple[Program, Run]]]:
+        """Run once and measure: the outputs by name, and what the device tells of each program.
 
         Raises
         ------
@@ -129,9 +150,7 @@ class InferenceSession:
         batch = self._source.fixed or batch_of(arrays, self._source.inputs)
         if batch > MAX_BATCH and self._source.fixed is None:
             raise InputError(f"one run takes at most a batch of {MAX_BATCH}, not {batch}.")
-        program = self._source.program(batch)
-        outputs, run = self._executor.measure(program, arrays)
-        return program, outputs, run
+        return self._runner.measure(self._source.package(batch), arrays)
 
     def _chosen(self, names: Sequence[str] | None) -> list[str]:
         known = [arg.name for arg in self._source.outputs]
@@ -144,7 +163,8 @@ class InferenceSession:
 
     def _in_parts(self, arrays: dict[str, np.ndarray], batch: int) -> dict[str, np.ndarray]:
         parts = -(-batch // MAX_BATCH)
-        if parts == 1:
+        batched = all(map(is_batched, (*self._source.inputs, *self._source.outputs)))
+        if parts == 1 or not batched:
             return self._execute(arrays, batch)
         size = -(-batch // parts)
         results = [
@@ -154,7 +174,7 @@ class InferenceSession:
         return {name: np.concatenate([part[name] for part in results]) for name in results[0]}
 
     def _execute(self, arrays: dict[str, np.ndarray], batch: int) -> dict[str, np.ndarray]:
-        return self._executor.run(self._source.program(batch), arrays)
+        return self._runner.run(self._source.package(batch), arrays)
 
 
 def _times(shape: tuple[int, ...], fixed: int) -> int:

@@ -1,4 +1,4 @@
-"""Where a session's programs come from: a program that is given, or a model compiled on demand."""
+"""Where a session's packages come from: one that is given, or a model compiled on demand."""
 
 import os
 from collections.abc import Mapping
@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, Union
 
 import numpy as np
 
+from hpu.compiler.placement import Placement, refuse_fallback
 from hpu.hw.config import Config, by_name
 from hpu.runtime import program as files
 from hpu.runtime.arrays import read_arrays
 from hpu.runtime.errors import HpuError
-from hpu.runtime.interface import NodeArg, from_ports
-from hpu.runtime.program import Program
+from hpu.runtime.interface import NodeArg, tensor_text
+from hpu.runtime.package import Package, Value, load_any
+from hpu.runtime.program import Port, Program
 
 if TYPE_CHECKING:
     import onnx
@@ -24,15 +26,17 @@ __all__ = [
     "Network",
     "Source",
     "compile_model",
+    "compile_network",
     "configuration",
     "import_graph",
+    "only_program",
     "open_source",
     "read_quantised",
 ]
 
 # Union because `onnx` is only imported when a model is read, and `|` takes no quoted name.
 Network: TypeAlias = Union[str, os.PathLike[str], bytes, "onnx.ModelProto"]
-Model: TypeAlias = Union[Network, Program]  # noqa: UP007
+Model: TypeAlias = Union[Network, Program, Package]  # noqa: UP007
 Calibration: TypeAlias = Mapping[str, np.ndarray] | str | os.PathLike[str]
 
 #: Configuration of a model that is compiled without naming one.
@@ -40,15 +44,33 @@ DEFAULT_CONFIG = "hai-v1"
 
 
 class Source(Protocol):
-    """Gives a program for a batch. ``fixed`` is the only batch there is, or ``None``."""
+    """Gives a package for a batch. ``fixed`` is the only batch there is, or ``None``."""
 
     inputs: list[NodeArg]
     outputs: list[NodeArg]
     fixed: int | None
 
-    def program(self, batch: int) -> Program:
-        """The program for ``batch``."""
+    def package(self, batch: int) -> Package:
+        """The package for ``batch``."""
         ...
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """Where every node runs, as far as it is known before a batch is; empty for a program."""
+        ...
+
+
+def only_program(package: Package) -> Program:
+    """The program of a package that is nothing else.
+
+    Raises
+    ------
+    HpuError
+        When the host runs a part.
+    """
+    if package.alone is None:
+        raise HpuError("a part of the network runs on the host; give one that runs on the HPU.")
+    return package.alone
 
 
 def configuration(config: str | Config) -> Config:
@@ -110,7 +132,7 @@ def read_quantised(model: Network, calibration: Calibration | None = None) -> "o
     if not is_float(proto):
         return proto
     load_model(proto)  # what is wrong with the model itself is said before anything else
-    return quantise(proto, _samples(calibration))
+    return quantise(proto, samples(calibration))
 
 
 def import_graph(model: "onnx.ModelProto", batch: int | None = None) -> "ir.Graph":
@@ -128,14 +150,72 @@ def import_graph(model: "onnx.ModelProto", batch: int | None = None) -> "ir.Grap
     return import_model(model, batch=batch)
 
 
+def compile_network(
+    model: Network,
+    *,
+    config: str | Config = DEFAULT_CONFIG,
+    batch: int | None = None,
+    dims: Mapping[str, int] | None = None,
+    calibration: Calibration | None = None,
+    no_fallback: bool = False,
+    keep: bool = False,
+) -> Program | Package:
+    """Compile an ONNX model; what the HPU does not run becomes parts for onnxruntime.
+
+    Parameters
+    ----------
+    batch, dims:
+        Values of symbolic dimensions: the first one of the inputs (1 when not given), and by name.
+    calibration:
+        For a float model: arrays by input name, samples along the first axis, or an ``.npz`` file.
+    no_fallback:
+        Refuse a model of which the host would run a part.
+    keep:
+        As of :func:`compile_model`; the host must run no part then.
+
+    Returns
+    -------
+    Program or Package
+        A program when the HPU runs everything. Both have ``save``.
+
+    Raises
+    ------
+    HpuError
+        When the model is damaged, or the HPU runs nothing of it; the message says what and where.
+    """
+    if keep:
+        from hpu.compiler.importer.load import bind_dims, read_model
+
+        bound = bind_dims(read_model(model), dims or {})
+        return compile_model(bound, config=config, batch=batch, calibration=calibration, keep=True)
+    source, _machine = open_source(
+        model,
+        config=config,
+        batch=batch,
+        dims=dims,
+        calibration=calibration,
+        no_fallback=no_fallback,
+    )
+    package = source.package(batch or 1)
+    if not package.programs:
+        first = package.placements[0].reason if package.placements else "it has no nodes"
+        raise HpuError(
+            f"nothing of the model runs on the HPU ({first}); "
+            "run the model itself, which is done on the host."
+        )
+    return package.alone or package
+
+
 def open_source(
     model: Model,
     *,
     config: str | Config | None = None,
     batch: int | None = None,
+    dims: Mapping[str, int] | None = None,
     calibration: Calibration | None = None,
+    no_fallback: bool = False,
 ) -> tuple[Source, Config]:
-    """The source of ``model``'s programs, and their configuration (for a model: hai-v1 by default).
+    """The source of ``model``'s packages, and their configuration (for a model: hai-v1 by default).
 
     Raises
     ------
@@ -144,62 +224,69 @@ def open_source(
     """
     machine = configuration(config) if config is not None else None
     if isinstance(model, str | os.PathLike) and files.is_program(model):
-        model = files.load(model, machine)
-    if isinstance(model, Program):
+        model = load_any(model, machine)
+    if isinstance(model, Program | Package):
         machine = machine or configuration(model.config_name)
         model.check(machine)
-        return _Given(model, batch), machine
+        package = model if isinstance(model, Package) else packed(model)
+        if no_fallback:
+            refuse_fallback(package.placements)
+        return _Given(package, batch), machine
     machine = machine or configuration(DEFAULT_CONFIG)
-    return _Compiled(read_quantised(model, calibration), machine, batch), machine
+    if batch is not None and batch < 1:
+        raise HpuError(f"batch must be at least 1, not {batch}.")
+    from hpu.runtime.models import open_model
+
+    return open_model(model, machine, batch, dims or {}, calibration, no_fallback), machine
+
+
+def packed(program: Program) -> Package:
+    """A program as a package of one part."""
+
+    def values(ports: tuple[Port, ...]) -> tuple[Value, ...]:
+        return tuple(Value(port.name, port.shape, tensor_text(port.dtype)) for port in ports)
+
+    return Package(
+        config_name=program.config_name,
+        config_digest=program.config_digest,
+        inputs=values(program.inputs),
+        outputs=values(program.outputs),
+        parts=(program,),
+        placements=(),
+    )
+
+
+def node_args(values: tuple[Value, ...]) -> list[NodeArg]:
+    """Inputs or outputs as a session describes them."""
+    return [NodeArg(value.name, list(value.shape), value.type) for value in values]
+
+
+def first_size(args: list[NodeArg]) -> int:
+    """The batch of inputs whose sizes are numbers."""
+    sizes = [arg.shape[0] for arg in args if arg.shape]
+    return sizes[0] if sizes and isinstance(sizes[0], int) else 1
 
 
 class _Given:
-    """One program, as it is."""
+    """One package, as it is."""
 
-    def __init__(self, program: Program, batch: int | None):
-        self.inputs = from_ports(program.inputs, symbolic=False)
-        self.outputs = from_ports(program.outputs, symbolic=False)
-        self.fixed: int | None = program.inputs[0].shape[0] if program.inputs else 1
+    def __init__(self, package: Package, batch: int | None):
+        self.inputs = node_args(package.inputs)
+        self.outputs = node_args(package.outputs)
+        self.fixed: int | None = first_size(self.inputs)
         if batch not in (None, self.fixed):
             raise HpuError(
                 f"the program is for batch {self.fixed}, not {batch}; compile the model again."
             )
-        self._program = program
+        self._package = package
+        self.placements = package.placements
 
-    def program(self, batch: int) -> Program:
-        return self._program
-
-
-class _Compiled:
-    """A model, compiled once for every batch that is asked for."""
-
-    def __init__(self, model: "onnx.ModelProto", config: Config, batch: int | None):
-        self._model, self._config = model, config
-        self._programs: dict[int, Program] = {}
-        self._binds = _has_symbolic_batch(model)
-        graph = import_graph(model, batch)
-        self.fixed = None if self._binds and batch is None else graph.inputs[0].shape[0]
-        self.inputs = from_ports(graph.inputs, symbolic=self.fixed is None)
-        self.outputs = from_ports(graph.outputs, symbolic=self.fixed is None)
-
-    def program(self, batch: int) -> Program:
-        if batch not in self._programs:
-            bound = batch if self._binds else None
-            self._programs[batch] = compile_model(self._model, config=self._config, batch=bound)
-        return self._programs[batch]
+    def package(self, batch: int) -> Package:
+        return self._package
 
 
-def _has_symbolic_batch(model: "onnx.ModelProto") -> bool:
-    constants = {tensor.name for tensor in model.graph.initializer}
-    shapes = [
-        value.type.tensor_type.shape.dim
-        for value in model.graph.input
-        if value.name not in constants
-    ]
-    return any(len(dims) > 0 and dims[0].dim_value <= 0 for dims in shapes)
-
-
-def _samples(calibration: Calibration | None) -> dict[str, np.ndarray] | None:
+def samples(calibration: Calibration | None) -> dict[str, np.ndarray] | None:
+    """Calibration data by name, read where it is a file."""
     if calibration is None or isinstance(calibration, Mapping):
         return dict(calibration) if calibration is not None else None
     return read_arrays(calibration)

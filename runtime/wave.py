@@ -10,7 +10,7 @@ from hpu.runtime.driver import Driver
 from hpu.runtime.errors import InputError
 from hpu.runtime.interface import batch_of, check_feeds
 from hpu.runtime.layout import pack, to_device
-from hpu.runtime.source import open_source
+from hpu.runtime.source import only_program, open_source
 from hpu.sim.model import Progress
 
 __all__ = ["record"]
@@ -53,7 +53,7 @@ def record(
         raise InputError(f"{output} cannot be written: its folder does not exist.")
     source, machine = open_source(model, config=config)
     arrays = check_feeds(read_feeds(feeds, [arg.name for arg in source.inputs]), source.inputs)
-    program = source.program(source.fixed or batch_of(arrays, source.inputs))
+    program = only_program(source.package(source.fixed or batch_of(arrays, source.inputs)))
     size = max(1 << 20, program.dram_bytes)
     device = RtlDevice(machine, dram_bytes=size, trace=True, progress=progress)
     try:

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from hpu.compiler.errors import ModelError, UnsupportedError
 
 __all__ = [
+    "bind_dims",
     "first_line",
     "is_symbolic",
     "load_model",
@@ -97,7 +98,7 @@ def _check(model: onnx.ModelProto) -> None:
             )
     for value in model.graph.output:
         if value.type.WhichOneof("value") in (None, "tensor_type"):
-            value.type.tensor_type.shape.SetInParent()  # wanted by the checker; inferred again later
+            value.type.tensor_type.shape.SetInParent()  # wanted by the checker
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
@@ -121,11 +122,10 @@ def is_symbolic(dim: onnx.TensorShapeProto.Dimension) -> bool:
     return not (dim.HasField("dim_value") and dim.dim_value > 0)
 
 
-def symbolic_batch(model: onnx.ModelProto, dims: Mapping[str, int] | None = None) -> bool:
-    """Whether an input's first dimension is left open by ``dims``."""
+def symbolic_batch(model: onnx.ModelProto) -> bool:
+    """Whether an input's first dimension has no size."""
     firsts = [value.type.tensor_type.shape.dim[:1] for value in model_inputs(model)]
-    bound = dims or {}
-    return any(is_symbolic(dim) and dim.dim_param not in bound for (dim,) in filter(len, firsts))
+    return any(is_symbolic(dim) for (dim,) in filter(len, firsts))
 
 
 def _bind(model: onnx.ModelProto, batch: int | None, dims: Mapping[str, int]) -> None:
@@ -138,6 +138,23 @@ def _bind(model: onnx.ModelProto, batch: int | None, dims: Mapping[str, int]) ->
         if value.type.HasField("tensor_type"):
             value.type.tensor_type.ClearField("shape")  # inferred again from the inputs
     del model.graph.value_info[:]
+
+
+def bind_dims(model: onnx.ModelProto, dims: Mapping[str, int]) -> onnx.ModelProto:
+    """``model`` itself, with the inputs' symbolic dimensions of these names bound.
+
+    Raises
+    ------
+    ModelError
+        When there is no dimension of a name.
+    """
+    inputs = model_inputs(model)
+    _check_dims(inputs, dims)
+    for value in inputs:
+        for dim in value.type.tensor_type.shape.dim:
+            if is_symbolic(dim) and dim.dim_param in dims:
+                dim.dim_value = dims[dim.dim_param]
+    return model
 
 
 def _check_dims(inputs: list[onnx.ValueInfoProto], dims: Mapping[str, int]) -> None:

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from hpu.compiler.errors import ModelError, UnsupportedError
     from hpu.hw.config import CONFIGS, Config
     from hpu.runtime.errors import HpuError, InputError, ProgramError
+    from hpu.runtime.package import Package
     from hpu.runtime.program import Program
     from hpu.runtime.program import load as load_program
     from hpu.runtime.session import InferenceSession
-    from hpu.runtime.source import compile_model as compile
+    from hpu.runtime.source import compile_network as compile
 
 __all__ = [
     "CONFIGS",
@@ -24,6 +25,7 @@ __all__ = [
     "InferenceSession",
     "InputError",
     "ModelError",
+    "Package",
     "Program",
     "ProgramError",
     "UnsupportedError",
@@ -41,10 +43,11 @@ _PLACES = {
     "InferenceSession": ("hpu.runtime.session", "InferenceSession"),
     "InputError": ("hpu.runtime.errors", "InputError"),
     "ModelError": ("hpu.compiler.errors", "ModelError"),
+    "Package": ("hpu.runtime.package", "Package"),
     "Program": ("hpu.runtime.program", "Program"),
     "ProgramError": ("hpu.runtime.errors", "ProgramError"),
     "UnsupportedError": ("hpu.compiler.errors", "UnsupportedError"),
-    "compile": ("hpu.runtime.source", "compile_model"),
+    "compile": ("hpu.runtime.source", "compile_network"),
     "load_program": ("hpu.runtime.program", "load"),
 }
 

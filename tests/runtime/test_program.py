@@ -95,7 +95,7 @@ def test_another_version_is_named(path, tmp_path):
     data[8:12] = struct.pack("<I", 7)
     name = write(tmp_path / "new.hpu", bytes(data))
     with pytest.raises(
-        ProgramError, match="has format version 7, and this release reads version 1"
+        ProgramError, match="has format version 7, and this release reads versions 1 and 2"
     ):
         files.load(name)
 

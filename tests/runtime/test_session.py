@@ -120,5 +120,8 @@ def test_missing_and_damaged_models(tmp_path, float_model):
     (tmp_path / "bad.onnx").write_bytes(b"\x08\x08garbage")
     with pytest.raises(hpu.ModelError, match="is not an ONNX file, or is damaged"):
         hpu.InferenceSession(tmp_path / "bad.onnx")
-    with pytest.raises(hpu.ModelError, match="the model is not quantised; give calibration data"):
-        hpu.InferenceSession(float_model)
+    text = "the model is not quantised; give calibration data"
+    with pytest.raises(hpu.ModelError, match=text):
+        hpu.InferenceSession(float_model, no_fallback=True)
+    with pytest.raises(hpu.HpuError, match=f"nothing of the model runs on the HPU .{text}"):
+        hpu.compile(float_model)

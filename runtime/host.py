@@ -1,0 +1,106 @@
+"""Running a package: programs on the device, the other parts by onnxruntime."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpu.runtime.errors import HpuError
+from hpu.runtime.execution import Executor
+from hpu.runtime.package import HostModel, Package
+from hpu.runtime.profile import Run
+from hpu.runtime.program import Program
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["PackageRunner", "host_session"]
+
+
+def host_session(model: HostModel) -> "onnxruntime.InferenceSession":
+    """onnxruntime's session of a part, with its default optimisation on the processor.
+
+    Raises
+    ------
+    HpuError
+        When onnxruntime cannot run the part.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.use_deterministic_compute = True
+    try:
+        return onnxruntime.InferenceSession(
+            model.path or model.model, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's errors have no common base
+        raise HpuError(f"onnxruntime cannot run the host's part: {_first(error)}.") from None
+
+
+def _first(error: Exception) -> str:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0].rstrip(". ")
+
+
+class PackageRunner:
+    """Runs packages on one device.
+
+    Parameters
+    ----------
+    executor:
+        The device.
+    """
+
+    def __init__(self, executor: Executor):
+        self._executor = executor
+        # By identity; the models are kept so that none gets another's place.
+        self._sessions: dict[int, tuple[HostModel, onnxruntime.InferenceSession]] = {}
+
+    def run(self, package: Package, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """The outputs of ``package`` on ``arrays``, by name.
+
+        Raises
+        ------
+        HpuError
+            When a device or onnxruntime cannot run a part.
+        """
+        known = dict(arrays)
+        for part in package.parts:
+            known |= self._part(part, known)
+        return {value.name: known[value.name] for value in package.outputs}
+
+    def measure(
+        self, package: Package, arrays: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], list[tuple[Program, Run]]]:
+        """As :meth:`run`, and what the device measured of each program."""
+        known, runs = dict(arrays), []
+        for part in package.parts:
+            if isinstance(part, Program):
+                outputs, run = self._executor.measure(part, known)
+                runs.append((part, run))
+                known |= outputs
+            else:
+                known |= self._part(part, known)
+        return {value.name: known[value.name] for value in package.outputs}, runs
+
+    def _part(self, part: Program | HostModel, known: Mapping[str, Any]) -> dict[str, Any]:
+        if isinstance(part, Program):
+            return self._executor.run(part, known)
+        feeds = {name: _contiguous(known[name]) for name in part.inputs}
+        try:
+            values = self._session(part).run(list(part.outputs), feeds)
+        except HpuError:
+            raise
+        except Exception as error:  # onnxruntime's errors have no common base
+            raise HpuError(f"onnxruntime stopped in the host's part: {_first(error)}.") from None
+        return dict(zip(part.outputs, values, strict=True))
+
+    def _session(self, part: HostModel) -> "onnxruntime.InferenceSession":
+        if id(part) not in self._sessions:
+            self._sessions[id(part)] = (part, host_session(part))
+        return self._sessions[id(part)][1]
+
+
+def _contiguous(value: Any) -> Any:
+    return np.ascontiguousarray(value) if isinstance(value, np.ndarray) and value.ndim else value
