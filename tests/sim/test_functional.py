@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hpu.hw import csr
+from hpu.hw.assembler import assemble
 from hpu.hw.config import Config, by_name
 from hpu.hw.csr import FaultCause
 from hpu.hw.isa import BY_OPCODE, Space
@@ -223,3 +224,71 @@ def test_random_programs_as_the_twin(config: Config, seed: int):
     np.testing.assert_array_equal(machine.params.view(np.int8), naive.params)
     np.testing.assert_array_equal(machine.dram.view(np.int8), naive.dram)
     assert outcome.counters == naive.counters
+
+
+def load(machine: Machine, text: str, address: int = 0) -> int:
+    """Put a program into DRAM; the number of its instructions."""
+    data = assemble(text, machine.config)
+    machine.dram[address : address + len(data)] = np.frombuffer(data, np.uint8)
+    return len(data) // 128
+
+
+ONE = "n_count=1 y_count=1 x_count=1"
+WINDOW = "ky_count=1 kx_count=1 image_rows=1 image_cols=1"
+
+
+def test_empty_window_of_maximum_is_minus_255():
+    machine = Machine(LAB, 8192)
+    record = np.zeros((8, 16), np.uint8)
+    record[4:7] = np.frombuffer((1 << 23).to_bytes(3, "little"), np.uint8)[:, None]
+    record[7] = 25  # a quarter
+    machine.dram[4096 : 4096 + 128] = record.ravel()
+    count = load(
+        machine,
+        "LOAD n_count=1 y_count=1 x_count=8 dram=4096 space=PARAM width=4 copies=1 d_x=1\n"
+        f"VECTOR {ONE} {WINDOW} source=UB reduce=MAX requantise=1 y0=5 low=-128 high=127 "
+        "d_width=4 d_copies=1 d_base=3\n",
+    )
+    assert machine.run(0, count).cause == FaultCause.NONE
+    assert (machine.ub[3] == -64).all()
+
+
+def test_a_program_runs_again_on_other_data_and_memories_stay():
+    machine = Machine(LAB, 8192)
+    count = load(
+        machine,
+        f"LOAD signal=store {ONE} dram=4096 width=4 copies=1 d_base=9\n"
+        f"STORE wait=load {ONE} dram=4224 width=4 a_base=9\n",
+    )
+    for value in (3, 7):
+        machine.dram[4096:4112] = value
+        assert machine.run(0, count).counters["LOAD_ROWS"] == 1
+        assert (machine.dram[4224:4240] == value).all()
+    machine.run(0, 0)
+    assert (machine.ub[9] == 7).all()
+
+
+def test_tile_of_the_last_program_stays_and_the_fifo_empties():
+    machine = Machine(LAB, 8192)
+    machine.dram[4096:4112] = 2
+    matmul = f"MATMUL {ONE} image_rows=1 image_cols=1 taps=1 tap_groups=4 tap_row=1 y0=-1 pad=1"
+    weights = "WEIGHTS dram=4096 rows=1 width=4\n"
+    machine.run(0, load(machine, f"{weights}{weights}{matmul} new_weights=1"))
+    machine.run(0, load(machine, f"{matmul} acc=5"))
+    assert (machine.acc[5] == 2).all()
+    outcome = machine.run(0, load(machine, f"{matmul} new_weights=1"))
+    assert (outcome.cause, outcome.pc) == (FaultCause.DEADLOCK, 0)
+    machine.run(0, load(machine, weights))
+    machine.dram[4096:4112] = 3
+    machine.run(0, load(machine, f"{weights}{matmul} new_weights=1 acc=6"))
+    assert (machine.acc[6] == 3).all()
+
+
+def test_plans_of_old_programs_are_forgotten():
+    machine = Machine(LAB, 8192)
+    for base in range(40):
+        machine.dram[4096:4112] = base
+        count = load(machine, f"LOAD {ONE} dram=4096 width=4 copies=1 d_base={base}")
+        machine.run(0, count)
+    assert machine.ub[:40, 0].tolist() == list(range(40))
+    assert len(machine._plans) == 8
