@@ -47,26 +47,31 @@ def disasm(program: Path) -> None:
     from hpu.hw.assembler import disassemble
     from hpu.runtime.errors import HpuError
 
-    try:
-        text = disassemble(_instructions(program))
-    except ValueError as error:
-        raise HpuError(f"{program}: {error}") from None
-    click.echo(text.rstrip("\n"))
+    for instructions in _instructions(program):
+        try:
+            text = disassemble(instructions)
+        except ValueError as error:
+            raise HpuError(f"{program}: {error}") from None
+        click.echo(text.rstrip("\n"))
 
 
-def _instructions(path: Path) -> bytes:
+def _instructions(path: Path) -> list[bytes]:
+    """The instructions of every program in a file."""
     from hpu.hw.isa import INSTRUCTION_BYTES
     from hpu.runtime import program as files
     from hpu.runtime.errors import HpuError
+    from hpu.runtime.package import load_any
 
     if files.is_program(path):
-        return files.load(path).instructions
+        loaded = load_any(path)
+        programs = (loaded,) if isinstance(loaded, files.Program) else loaded.programs
+        return [program.instructions for program in programs]
     data = _read(path)
     if not data or len(data) % INSTRUCTION_BYTES:
         raise HpuError(
             f"{path} is neither a program file nor whole instructions of {INSTRUCTION_BYTES} bytes."
         )
-    return data
+    return [data]
 
 
 def _read(path: Path) -> bytes:

@@ -72,12 +72,9 @@ def placement_table(placed: Sequence["Placement"]) -> Table:
     """Where every node of a model runs."""
     result = table("node", "operator", "runs on", "as, or why")
     for entry in placed:
-        if entry.reason:
-            result.add_row(
-                escape(entry.node), entry.op_type, "[yellow]host[/]", escape(entry.reason)
-            )
-        else:
-            where, how = "HPU", escape(entry.operation) or "part of the rest"
+        where, how = "HPU", escape(entry.operation) or "part of the rest"
+        if entry.on_host:
+            where, how = "[yellow]host[/]", escape(entry.reason)
         result.add_row(escape(entry.node), entry.op_type, where, how)
     return result
 

@@ -131,6 +131,8 @@ def symbolic_batch(model: onnx.ModelProto) -> bool:
 def _bind(model: onnx.ModelProto, batch: int | None, dims: Mapping[str, int]) -> None:
     inputs = model_inputs(model)
     _check_dims(inputs, dims)
+    if batch is not None and not symbolic_batch(model):
+        _check_batch(inputs, batch)
     sizes = {name: 1 if batch is None else batch for name in _batch_names(inputs)} | dict(dims)
     for value in inputs:
         _bind_input(value, batch, sizes)
@@ -138,6 +140,17 @@ def _bind(model: onnx.ModelProto, batch: int | None, dims: Mapping[str, int]) ->
         if value.type.HasField("tensor_type"):
             value.type.tensor_type.ClearField("shape")  # inferred again from the inputs
     del model.graph.value_info[:]
+
+
+def _check_batch(inputs: list[onnx.ValueInfoProto], batch: int) -> None:
+    """Refuse a batch that is not the one that all inputs have fixed."""
+    for value in inputs:
+        dims = value.type.tensor_type.shape.dim
+        if dims and dims[0].dim_value != batch:
+            raise ModelError(
+                f"input {value.name!r} has the fixed batch {dims[0].dim_value}, so batch must be "
+                f"that, not {batch}; export the model with a symbolic first dimension"
+            )
 
 
 def bind_dims(model: onnx.ModelProto, dims: Mapping[str, int]) -> onnx.ModelProto:
@@ -182,11 +195,6 @@ def _bind_input(value: onnx.ValueInfoProto, batch: int | None, sizes: Mapping[st
     if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
         raise ModelError(f"input {value.name!r} has no shape; export the model with one")
     dims = value.type.tensor_type.shape.dim
-    if batch is not None and dims and not is_symbolic(dims[0]) and dims[0].dim_value != batch:
-        raise ModelError(
-            f"input {value.name!r} has the fixed batch {dims[0].dim_value}, so batch must be that, "
-            f"not {batch}; export the model with a symbolic first dimension"
-        )
     for k, dim in enumerate(dims):
         if is_symbolic(dim):
             dim.dim_value = _size(value.name, k, dim.dim_param, batch, sizes)
