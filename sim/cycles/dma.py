@@ -1,0 +1,217 @@
+"""LOAD, WEIGHTS and STORE: rows between DRAM and the chip's memories."""
+
+from collections import deque
+
+from hpu.hw.config import Config
+from hpu.sim.cycles.conflicts import Conflicts
+from hpu.sim.cycles.constants import (
+    BEAT,
+    LOAD_AHEAD,
+    QUEUE,
+    STORE_AHEAD,
+    STORE_PATH,
+    WEIGHTS_AHEAD,
+    WRITE_BURSTS,
+    Times,
+)
+from hpu.sim.cycles.frontend import Queue
+from hpu.sim.cycles.kernel import Clock, Event, Process
+from hpu.sim.cycles.memory import Bandwidth, ReadPort
+from hpu.sim.cycles.reader import Job, Reader, runs_of
+
+__all__ = ["Load", "Store", "Weights"]
+
+_LOAD, _WEIGHTS = 1, 2
+
+
+class _Rows:
+    """Takes a reader's beats in order and makes rows of them."""
+
+    def __init__(self, clock: Clock, reader: Reader):
+        self._clock, self._reader = clock, reader
+
+    def take(self, first: int, job: Job, beats: int, takes: int) -> Process:
+        """Take all of ``job``'s ``beats`` from cycle ``first`` on, in at least ``takes`` cycles.
+
+        Goes on in the cycle in which the last row is taken.
+        """
+        reader, cost, pop = self._reader, takes / beats, float(first)
+        end = first
+        for _ in range(job.bursts):
+            while not reader.arrivals:
+                yield reader.arrived
+            come, last, count = reader.arrivals.popleft()
+            pop = max(pop, come + BEAT)
+            end = max(round(pop + (count - 1) * cost), last + BEAT)
+            pop = end + cost
+            yield end
+            reader.release(count)
+        yield max(round(pop), end + 1)
+
+
+class Load:
+    """The load unit."""
+
+    def __init__(
+        self, clock: Clock, config: Config, port: ReadPort, queue: Queue, conflicts: Conflicts
+    ):
+        self._clock, self._config, self._queue = clock, config, queue
+        self._times, self._conflicts = Times.of(config), conflicts
+        self._reader = Reader(clock, port, _LOAD, self._times.read_depth)
+        self._jobs: deque[tuple[int, Job, dict]] = deque()
+        self._more, self._planned = Event(clock), Event(clock)
+        self._pending = 0
+        clock.resume(self._accept(), 0)
+        clock.resume(self._write(), 0)
+
+    def _accept(self) -> Process:
+        clock = self._clock
+        while True:
+            yield from self._queue.head()
+            while self._pending >= LOAD_AHEAD:
+                yield self._planned
+            values = dict(self._queue.start().values)
+            job = Job(clock, runs_of(values, self._config), self._config)
+            self._pending += 1
+            self._jobs.append((clock.now, job, values))
+            self._reader.add(job, clock.now + 1)
+            self._more.fire()
+            while not job.all_taken:
+                yield job.taken
+            yield max(clock.now, self._jobs[-1][0] + 1 if self._jobs else 0)
+
+    def _write(self) -> Process:
+        clock, rows = self._clock, _Rows(self._clock, self._reader)
+        planner, end = 0, 0
+        while True:
+            while not self._jobs:
+                yield self._more
+            accepted, job, values = self._jobs.popleft()
+            planned = max(accepted + QUEUE, planner)
+            yield planned
+            self._pending -= 1
+            self._planned.fire()
+            walk = max(planned + self._times.plan, end)
+            planner = walk
+            takes = values["n_count"] * values["y_count"] * values["x_count"]
+            beats = sum(map(sum, job.runs))
+            yield from rows.take(walk + 1, job, beats, max(takes, beats))
+            end = clock.now
+            self._queue.done(end + 2)
+
+
+class Weights:
+    """The weights unit and the weight FIFO's places; ``tiles`` are when each is whole."""
+
+    def __init__(self, clock: Clock, config: Config, port: ReadPort, queue: Queue):
+        self._clock, self._config, self._queue = clock, config, queue
+        self._reader = Reader(clock, port, _WEIGHTS, Times.of(config).read_depth)
+        self._jobs: deque[tuple[int, Job, int]] = deque()
+        self._places, self._waiting = config.weight_tiles, 0
+        self._more, self._freed, self._begun = Event(clock), Event(clock), Event(clock)
+        self.tiles: deque[int] = deque()
+        self.whole = Event(clock)
+        clock.resume(self._accept(), 0)
+        clock.resume(self._write(), 0)
+
+    def free(self) -> None:
+        """A place is free in the present cycle."""
+        self._places += 1
+        self._freed.fire()
+
+    def _accept(self) -> Process:
+        clock, config = self._clock, self._config
+        while True:
+            yield from self._queue.head()
+            while not self._places:
+                yield self._freed
+            while self._waiting >= WEIGHTS_AHEAD:
+                yield self._begun
+            values = self._queue.start().values
+            row = config.pitch_chunks(values["width"]) * config.group * values["rows"]
+            first = values["dram"] // config.axi_bytes
+            last = -(-(values["dram"] + row) // config.axi_bytes)
+            job = Job(clock, [(first, last - first)], config)
+            self._places -= 1
+            self._waiting += 1
+            self._jobs.append((clock.now, job, values["rows"]))
+            self._reader.add(job, clock.now + 1)
+            self._more.fire()
+            while not job.all_taken:
+                yield job.taken
+
+    def _write(self) -> Process:
+        clock, rows, end = self._clock, _Rows(self._clock, self._reader), 0
+        while True:
+            while not self._jobs:
+                yield self._more
+            accepted, job, count = self._jobs.popleft()
+            walk = max(accepted + 1, end)
+            yield walk + 1
+            self._waiting -= 1
+            self._begun.fire()
+            beats = sum(map(sum, job.runs))
+            yield from rows.take(walk + 1, job, beats, max(count, beats))
+            end = clock.now
+            self._queue.done(end + 1)
+            self.tiles.append(end + 2)
+            self.whole.fire()
+
+
+class Store:
+    """The store unit and the write side of the DRAM."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        config: Config,
+        bandwidth: Bandwidth,
+        queue: Queue,
+        conflicts: Conflicts,
+    ):
+        self._clock, self._config, self._queue = clock, config, queue
+        self._bandwidth, self._conflicts = bandwidth, conflicts
+        self.beats = 0
+        self._flying = 0
+        self._done = Event(clock)
+        self._tags: deque[int] = deque([0] * WRITE_BURSTS)
+        self._free = 0  # cycle from which the write channel takes another beat
+        clock.resume(self._run(), 0)
+
+    def _run(self) -> Process:
+        clock, config = self._clock, self._config
+        split = 0  # cycle from which the splitter takes another run
+        while True:
+            yield from self._queue.head()
+            while self._flying >= STORE_AHEAD:
+                yield self._done
+            values = dict(self._queue.start().values)
+            self._flying += 1
+            start = clock.now
+            job = Job(clock, runs_of(values, config), config)
+            beats = sum(map(sum, job.runs))
+            rows = values["n_count"] * values["y_count"] * values["x_count"]
+            cost = max(rows / beats, 1.0)
+            read, split = float(start + 1), max(split, start + 1)
+            conflict = self._conflicts.store(values)
+            row = 0.0
+            for run in job.runs:
+                for count in run:
+                    split = max(split + 1, self._tags.popleft() + 1)
+                    due = conflict(min(int(row), rows - 1), round(read)) + STORE_PATH
+                    row += count * rows / beats
+                    first = max(due, split + 2, self._free)
+                    yield first
+                    first, last = self._bandwidth.claim(first, count)
+                    last = max(last, round(first + (count - 1) * cost))
+                    self.beats += count
+                    self._free = last + 1
+                    self._tags.append(last + config.dram_latency)
+                    read = max(read + count * cost, last + 1 - STORE_PATH)
+            self._queue.done(self._tags[-1])
+            clock.call(self._tags[-1] + 1, self._finish)
+            yield max(clock.now, round(read) - 1)
+
+    def _finish(self) -> None:
+        self._flying -= 1
+        self._done.fire()
