@@ -110,7 +110,8 @@ def rtl256_speed() -> tuple[float, str]:
             run = product.multiply()
             speeds.append((run.cycles or 0) / (time.thread_time() - started))
     return statistics.median(speeds), (
-        f"processor time; median of {len(speeds)} runs of an 8192×512×512 product ({run.cycles:,} cycles each, "
+        f"processor time; median of {len(speeds)} runs of an 8192×512×512 product "
+        f"({run.cycles:,} cycles each, "
         f"{run.counters['MATRIX_USEFUL'] / (run.cycles or 1):.0%} of them with the whole array at "
         f"work): {', '.join(f'{speed:,.0f}' for speed in speeds)}"
     )
