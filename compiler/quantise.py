@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantFormat,
@@ -17,6 +18,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from hpu.compiler.errors import ModelError
+from hpu.compiler.importer.fold import run_model, small_model
 from hpu.compiler.importer.load import modern
 
 __all__ = ["is_float", "quantise"]
@@ -25,8 +27,36 @@ _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "QLinear", "QGemm")
 
 
 def is_float(model: onnx.ModelProto) -> bool:
-    """Whether the model has no quantisation operator at all."""
-    return not any(node.op_type.startswith(_QUANTISED) for node in model.graph.node)
+    """Whether the model quantises nothing but weights."""
+    weights = {node.output[0] for node in _weights(model)}
+    return not any(
+        node.op_type.startswith(_QUANTISED) and node.output[0] not in weights
+        for node in model.graph.node
+    )
+
+
+def _weights(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes that dequantise an initializer."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return [
+        node
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and constants.issuperset(filter(None, node.input))
+    ]
+
+
+def _with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of the model with float initializers for those that it dequantises."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    constants = {tensor.name: tensor for tensor in copy.graph.initializer}
+    opset = max(e.version for e in copy.opset_import if e.domain in ("", "ai.onnx"))
+    for node in _weights(copy):
+        arrays = {name: numpy_helper.to_array(constants[name]) for name in node.input if name}
+        (real,) = run_model(small_model([node], {}, arrays, [node.output[0]], opset), {})
+        copy.graph.initializer.append(numpy_helper.from_array(real, node.output[0]))
+        copy.graph.node.remove(node)
+    return copy
 
 
 def quantise(
@@ -48,7 +78,7 @@ def quantise(
         When there are no samples, or they do not fit the model's inputs.
     """
     samples = _check(model, calibration)
-    model = modern(model)
+    model = modern(_with_float_weights(model))
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, folded, target = (Path(folder) / name for name in ("a.onnx", "b.onnx", "c.onnx"))
         onnx.save(model, source)

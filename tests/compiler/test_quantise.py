@@ -114,3 +114,16 @@ def test_weights_come_from_the_model(models):
     op = import_model(model, calibration={"x": samples}).ops[0]
     real = op.weight.transpose(0, 3, 1, 2) * op.weight_scale[:, None, None, None]
     assert np.abs(real - first).max() <= 0.51 * op.weight_scale.max()
+
+
+def test_a_model_of_quantised_weights_alone_is_a_float_model(models):
+    """Exporters store weights as integers and dequantise them; activations are float."""
+    rng = np.random.default_rng(5)
+    m = models.Maker(rng)
+    weights = m.weights((4, 3, 3, 3), 0, "int8", False)
+    m.output(m.node("Conv", m.input([1, 3, 6, 6]), m.dq(weights[0], weights[1:])))
+    model = m.model(17)
+    with pytest.raises(ModelError, match="is not quantised; give calibration data"):
+        import_model(model)
+    samples = {"x": rng.normal(size=(4, 3, 6, 6)).astype(np.float32)}
+    assert [type(op).__name__ for op in import_model(model, calibration=samples).ops] == ["Conv"]
