@@ -10,12 +10,14 @@ from hpu.hw.matrix_control import ADDRESS_STAGES
 from hpu.sim.access import Box, count_of, loop, matmul_taps, window_taps
 from hpu.sim.cycles.constants import Times
 
-__all__ = ["Conflicts", "walk"]
+__all__ = ["Conflicts", "Reads", "walk"]
 
 #: First and last cycle in which something is taken.
 Block = tuple[int, int]
 #: Consecutive accesses, and the segments that they touch as a mask.
 Runs = list[tuple[int, int]]
+#: From a row and the cycle in which it is read at the earliest to when it is accepted.
+Reads = Callable[[int, int], int]
 
 
 def walk(cycle: int, steps: int, blocks: Iterable[Block]) -> int:
@@ -65,8 +67,8 @@ class Conflicts:
 
         return finish
 
-    def store(self, values: dict[str, int]) -> Callable[[int, int], int]:
-        """From a row of STORE and the cycle of its read to when it is accepted."""
+    def store(self, values: dict[str, int]) -> Reads:
+        """When rows of STORE are read."""
         box, words = loop(values, "a"), self._words
         low, high = box.extent()
         one = 1 << low // words if low // words == high // words else 0

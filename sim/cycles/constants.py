@@ -28,6 +28,7 @@ IN_FLIGHT = dispatch._IN_FLIGHT
 LOAD_AHEAD = load._AHEAD
 WEIGHTS_AHEAD = weights._AHEAD
 STORE_AHEAD = store._AHEAD
+STORE_ROWS = store._ROWS
 WRITE_BURSTS = write_port._BURSTS
 #: Of the memory model (``sim/harness.cpp``): bursts outstanding, and beats of unused bandwidth.
 OUTSTANDING = 32

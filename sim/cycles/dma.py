@@ -1,4 +1,4 @@
-"""LOAD, WEIGHTS and STORE: rows between DRAM and the chip's memories."""
+"""LOAD and WEIGHTS: rows from DRAM."""
 
 from collections import deque
 
@@ -8,18 +8,15 @@ from hpu.sim.cycles.constants import (
     BEAT,
     LOAD_AHEAD,
     QUEUE,
-    STORE_AHEAD,
-    STORE_PATH,
     WEIGHTS_AHEAD,
-    WRITE_BURSTS,
     Times,
 )
 from hpu.sim.cycles.frontend import Queue
 from hpu.sim.cycles.kernel import Clock, Event, Process
-from hpu.sim.cycles.memory import Bandwidth, ReadPort
+from hpu.sim.cycles.memory import ReadPort
 from hpu.sim.cycles.reader import Job, Reader, runs_of
 
-__all__ = ["Load", "Store", "Weights"]
+__all__ = ["Load", "Weights"]
 
 _LOAD, _WEIGHTS = 1, 2
 
@@ -156,62 +153,3 @@ class Weights:
             self._queue.done(end + 1)
             self.tiles.append(end + 2)
             self.whole.fire()
-
-
-class Store:
-    """The store unit and the write side of the DRAM."""
-
-    def __init__(
-        self,
-        clock: Clock,
-        config: Config,
-        bandwidth: Bandwidth,
-        queue: Queue,
-        conflicts: Conflicts,
-    ):
-        self._clock, self._config, self._queue = clock, config, queue
-        self._bandwidth, self._conflicts = bandwidth, conflicts
-        self.beats = 0
-        self._flying = 0
-        self._done = Event(clock)
-        self._tags: deque[int] = deque([0] * WRITE_BURSTS)
-        self._free = 0  # cycle from which the write channel takes another beat
-        clock.resume(self._run(), 0)
-
-    def _run(self) -> Process:
-        clock, config = self._clock, self._config
-        split = 0  # cycle from which the splitter takes another run
-        while True:
-            yield from self._queue.head()
-            while self._flying >= STORE_AHEAD:
-                yield self._done
-            values = dict(self._queue.start().values)
-            self._flying += 1
-            start = clock.now
-            job = Job(clock, runs_of(values, config), config)
-            beats = sum(map(sum, job.runs))
-            rows = values["n_count"] * values["y_count"] * values["x_count"]
-            cost = max(rows / beats, 1.0)
-            read, split = float(start + 1), max(split, start + 1)
-            conflict = self._conflicts.store(values)
-            row = 0.0
-            for run in job.runs:
-                for count in run:
-                    split = max(split + 1, self._tags.popleft() + 1)
-                    due = conflict(min(int(row), rows - 1), round(read)) + STORE_PATH
-                    row += count * rows / beats
-                    first = max(due, split + 2, self._free)
-                    yield first
-                    first, last = self._bandwidth.claim(first, count)
-                    last = max(last, round(first + (count - 1) * cost))
-                    self.beats += count
-                    self._free = last + 1
-                    self._tags.append(last + config.dram_latency)
-                    read = max(read + count * cost, last + 1 - STORE_PATH)
-            self._queue.done(self._tags[-1])
-            clock.call(self._tags[-1] + 1, self._finish)
-            yield max(clock.now, round(read) - 1)
-
-    def _finish(self) -> None:
-        self._flying -= 1
-        self._done.fire()

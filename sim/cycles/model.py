@@ -7,10 +7,11 @@ from hpu.hw.isa import Unit
 from hpu.sim.cycles.compute import Matrix, Vector
 from hpu.sim.cycles.conflicts import Conflicts
 from hpu.sim.cycles.constants import END
-from hpu.sim.cycles.dma import Load, Store, Weights
+from hpu.sim.cycles.dma import Load, Weights
 from hpu.sim.cycles.frontend import Queue, Sequencer, Tokens
 from hpu.sim.cycles.kernel import Clock
 from hpu.sim.cycles.memory import Bandwidth, ReadPort
+from hpu.sim.cycles.store import Store
 from hpu.sim.cycles.timeline import Timeline, attribution, busy
 from hpu.sim.decode import decode
 

@@ -1,0 +1,104 @@
+"""STORE: rows from the unified buffer to DRAM."""
+
+import dataclasses
+from collections import deque
+
+from hpu.hw.config import Config
+from hpu.sim.access import count_of
+from hpu.sim.cycles.conflicts import Conflicts, Reads
+from hpu.sim.cycles.constants import STORE_AHEAD, STORE_PATH, STORE_ROWS, WRITE_BURSTS
+from hpu.sim.cycles.frontend import Queue
+from hpu.sim.cycles.kernel import Clock, Event, Process
+from hpu.sim.cycles.memory import Bandwidth
+from hpu.sim.cycles.reader import Job, runs_of
+
+__all__ = ["Store"]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Writing:
+    """One STORE: when it was accepted, its bursts, its rows and when they may be read."""
+
+    accepted: int
+    job: Job
+    rows: int
+    reads: Reads
+
+
+class Store:
+    """The store unit and the write side of the DRAM. Rows are read up to eight ahead."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        config: Config,
+        bandwidth: Bandwidth,
+        queue: Queue,
+        conflicts: Conflicts,
+    ):
+        self._clock, self._config, self._queue = clock, config, queue
+        self._bandwidth, self._conflicts = bandwidth, conflicts
+        self.beats = 0
+        self._flying, self._accepted = 0, 0  # instructions, rows
+        self._written = 0.0  # rows
+        self._work: deque[_Writing] = deque()
+        self._more, self._landed, self._moved = Event(clock), Event(clock), Event(clock)
+        self._answers: deque[int] = deque([0] * WRITE_BURSTS)
+        self._asked = 0  # cycle of the last burst asked for
+        self._free = 0  # cycle from which the bus takes another beat
+        clock.resume(self._accept(), 0)
+        clock.resume(self._write(), 0)
+
+    def _accept(self) -> Process:
+        clock, config = self._clock, self._config
+        while True:
+            yield from self._queue.head()
+            while self._flying >= STORE_AHEAD:
+                yield self._landed
+            values = dict(self._queue.start().values)
+            rows, job = count_of(values), Job(clock, runs_of(values, config), config)
+            self._work.append(_Writing(clock.now, job, rows, self._conflicts.store(values)))
+            self._flying += 1
+            self._accepted += rows
+            self._more.fire()
+            yield clock.now + rows
+            while self._written + STORE_ROWS < self._accepted:
+                yield self._moved
+
+    def _write(self) -> Process:
+        clock, latency = self._clock, self._config.dram_latency
+        while True:
+            while not self._work:
+                yield self._more
+            work = self._work.popleft()
+            beats = sum(map(sum, work.job.runs))
+            cost = max(work.rows / beats, 1.0)
+            read, row = work.accepted + 1.0, 0.0
+            self._asked = max(self._asked, work.accepted + 1)
+            for count in (count for run in work.job.runs for count in run):
+                self._asked = max(self._asked, self._answers.popleft()) + 1
+                due = work.reads(min(int(row), work.rows - 1), round(read + cost - 1)) + STORE_PATH
+                yield max(due, self._asked + 2, self._free)
+                first, last = self._bandwidth.claim(clock.now, count)
+                last = max(last, round(first + (count - 1) * cost))
+                self.beats += count
+                self._free = last + 1
+                self._answers.append(last + latency)
+                row += count * work.rows / beats
+                read = max(read + count * cost, last + 2 - STORE_PATH)
+                self._take(count * work.rows / beats, last - 1)
+            self._queue.done(self._answers[-1])
+            clock.call(self._answers[-1] + 1, self._land)
+
+    def _take(self, rows: float, cycle: int) -> None:
+        """``rows`` rows leave the queue of rows by ``cycle``."""
+
+        def move() -> None:
+            self._written += rows
+            self._moved.fire()
+
+        self._clock.call(max(cycle, self._clock.now), move)
+
+    def _land(self) -> None:
+        self._flying -= 1
+        self._landed.fire()
