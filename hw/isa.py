@@ -1,17 +1,33 @@
 """The instruction set: one table from which everything that knows an instruction is derived.
 
-The RTL decoder, the encoder and decoder here, the assembler, the functional simulator, the random
+The RTL decoder, the encoder and decoder, the assembler, the functional simulator, the random
 program generator and ``docs/isa.md`` all come from ``INSTRUCTIONS``.
 
 An instruction is 128 bytes, little endian. Every instruction starts with the fields of ``HEADER``;
 its own fields follow, each at the next multiple of its own size. Unused bytes are zero.
 """
 
-import dataclasses
 import enum
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from hpu.hw.config import Config
+from hpu.hw.instruction import (
+    HEADER,
+    INSTRUCTION_BYTES,
+    Field,
+    Instruction,
+    Opcode,
+    Rule,
+    Unit,
+    choice,
+    i8,
+    i16,
+    i32,
+    u8,
+    u16,
+    u32,
+    u64,
+)
 
 __all__ = [
     "ADDRESS_MASK",
@@ -31,29 +47,8 @@ __all__ = [
     "violations",
 ]
 
-INSTRUCTION_BYTES = 128
 #: Unified-buffer, parameter and table addresses are computed modulo 2**24.
 ADDRESS_MASK = (1 << 24) - 1
-
-
-class Unit(enum.IntEnum):
-    """Units with a queue of their own; the value is the unit's bit in ``wait`` and ``signal``."""
-
-    LOAD = 0
-    WEIGHTS = 1
-    MATRIX = 2
-    VECTOR = 3
-    STORE = 4
-
-
-class Opcode(enum.IntEnum):
-    """Instruction codes. 0 is illegal, so that empty memory never runs."""
-
-    LOAD = 1
-    WEIGHTS = 2
-    MATMUL = 3
-    VECTOR = 4
-    STORE = 5
 
 
 class Space(enum.IntEnum):
@@ -86,174 +81,6 @@ class Operand(enum.IntEnum):
     ADD = 1
 
 
-Bound = int | Callable[[Config], int]
-
-
-@dataclasses.dataclass(frozen=True)
-class Field:
-    """One field of an instruction: place, type, domain and meaning.
-
-    ``low`` and ``high`` are inclusive bounds, numbers or functions of the configuration; a value
-    outside them is an illegal instruction. ``choices`` names the values of an enumeration.
-    ``offset`` is in bytes.
-    """
-
-    name: str
-    size: int
-    doc: str
-    signed: bool = False
-    low: Bound | None = None
-    high: Bound | None = None
-    choices: type[enum.IntEnum] | None = None
-    offset: int = 0
-
-    def bounds(self, config: Config) -> tuple[int, int]:
-        """Smallest and largest legal value for ``config``."""
-        bits = 8 * self.size
-        low = -(1 << (bits - 1)) if self.signed else 0
-        high = (1 << (bits - self.signed)) - 1
-        if self.choices is not None:
-            high = max(self.choices)
-        return _bound(self.low, config, low), _bound(self.high, config, high)
-
-    def encode(self, value: int) -> int:
-        """``value`` as an unsigned integer shifted to the field's place.
-
-        Raises
-        ------
-        ValueError
-            When the value does not fit the field's type.
-        """
-        bits = 8 * self.size
-        low = -(1 << (bits - 1)) if self.signed else 0
-        if not low <= value < low + (1 << bits):
-            kind = "signed" if self.signed else "unsigned"
-            raise ValueError(f"{self.name} must fit {bits} bits {kind}, not {value!r}")
-        return (value & ((1 << bits) - 1)) << (8 * self.offset)
-
-    def decode(self, word: int) -> int:
-        """The field's value in an instruction taken as a little-endian integer."""
-        bits = 8 * self.size
-        value = (word >> (8 * self.offset)) & ((1 << bits) - 1)
-        return value - (1 << bits) if self.signed and value >> (bits - 1) else value
-
-
-def _bound(bound: Bound | None, config: Config, default: int) -> int:
-    if bound is None:
-        return default
-    return bound(config) if callable(bound) else bound
-
-
-def _u8(name: str, doc: str, low: Bound | None = None, high: Bound | None = None) -> Field:
-    return Field(name, 1, doc, low=low, high=high)
-
-
-def _i8(name: str, doc: str) -> Field:
-    return Field(name, 1, doc, signed=True)
-
-
-def _u16(name: str, doc: str, low: Bound | None = None, high: Bound | None = None) -> Field:
-    return Field(name, 2, doc, low=low, high=high)
-
-
-def _i16(name: str, doc: str) -> Field:
-    return Field(name, 2, doc, signed=True)
-
-
-def _u32(name: str, doc: str, low: Bound | None = None, high: Bound | None = None) -> Field:
-    return Field(name, 4, doc, low=low, high=high)
-
-
-def _i32(name: str, doc: str, low: Bound | None = None, high: Bound | None = None) -> Field:
-    return Field(name, 4, doc, signed=True, low=low, high=high)
-
-
-def _u64(name: str, doc: str, low: Bound | None = None, high: Bound | None = None) -> Field:
-    return Field(name, 8, doc, low=low, high=high)
-
-
-def _choice(name: str, kind: type[enum.IntEnum], doc: str) -> Field:
-    return Field(name, 1, doc, choices=kind)
-
-
-def _place(fields: tuple[Field, ...], start: int = 0) -> tuple[Field, ...]:
-    placed = []
-    for field in fields:
-        start = -(-start // field.size) * field.size
-        placed.append(dataclasses.replace(field, offset=start))
-        start += field.size
-    return tuple(placed)
-
-
-_UNIT_MASK = (1 << len(Unit)) - 1
-
-HEADER = _place(
-    (
-        _choice("opcode", Opcode, "instruction code"),
-        _u8("wait", "bit u: take one token from unit u before starting", high=_UNIT_MASK),
-        _u8("signal", "bit u: give one token to unit u when done", high=_UNIT_MASK),
-    )
-)
-_HEADER_END = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class Instruction:
-    """One instruction of the table.
-
-    ``rules`` are conditions over several fields; each gives a sentence when broken, else ``None``.
-    """
-
-    opcode: Opcode
-    unit: Unit
-    doc: str
-    own: tuple[Field, ...]
-    rules: tuple["Rule", ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Mnemonic."""
-        return self.opcode.name
-
-    @property
-    def fields(self) -> tuple[Field, ...]:
-        """Header and own fields, each with its offset."""
-        return HEADER + _place(self.own, _HEADER_END)
-
-    def encode(self, values: Mapping[str, int]) -> bytes:
-        """128 bytes of this instruction; fields that ``values`` leaves out are zero.
-
-        Raises
-        ------
-        ValueError
-            When a name is no field of this instruction, or a value does not fit its field.
-        """
-        unknown = set(values) - {field.name for field in self.fields}
-        if unknown:
-            raise ValueError(f"{self.name} has no field {sorted(unknown)[0]!r}")
-        word = int(self.opcode)
-        for field in self.fields[1:]:
-            word |= field.encode(int(values.get(field.name, 0)))
-        return word.to_bytes(INSTRUCTION_BYTES, "little")
-
-    def decode(self, data: bytes) -> dict[str, int]:
-        """Every field's value in 128 bytes of this instruction."""
-        word = int.from_bytes(data, "little")
-        return {field.name: field.decode(word) for field in self.fields}
-
-
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    """A condition over several fields, in words that hardware and software both evaluate.
-
-    ``broken(values, config)`` works on Python integers and on Amaranth values alike: it uses only
-    ``+ - * & | ==  != < >`` and never branches on a field.
-    """
-
-    doc: str
-    broken: Callable[[Mapping, Config], object]
-
-
 def _row_misaligned(values: Mapping, config: Config, name: str) -> object:
     """Low bits of a DRAM address or pitch that a row of ``width`` chunks does not allow."""
     result: object = 0
@@ -273,36 +100,36 @@ def _aligned(name: str) -> Rule:
 _ALIGNED = tuple(_aligned(name) for name in ("dram", "dram_n", "dram_y"))
 
 _COUNTS = (
-    _u16("n_count", "outermost loop count", low=1),
-    _u16("y_count", "middle loop count", low=1),
-    _u16("x_count", "innermost loop count", low=1),
+    u16("n_count", "outermost loop count", low=1),
+    u16("y_count", "middle loop count", low=1),
+    u16("x_count", "innermost loop count", low=1),
 )
 
 
 def _strides(prefix: str, what: str) -> tuple[Field, ...]:
     return (
-        _u32(f"{prefix}_base", f"{what}: word of the first element", high=ADDRESS_MASK),
-        _i32(f"{prefix}_n", f"{what}: words per step of n"),
-        _i32(f"{prefix}_y", f"{what}: words per step of y"),
-        _i32(f"{prefix}_x", f"{what}: words per step of x"),
+        u32(f"{prefix}_base", f"{what}: word of the first element", high=ADDRESS_MASK),
+        i32(f"{prefix}_n", f"{what}: words per step of n"),
+        i32(f"{prefix}_y", f"{what}: words per step of y"),
+        i32(f"{prefix}_x", f"{what}: words per step of x"),
     )
 
 
 _WINDOW = (
-    _i16("y0", "image row of the first tap at y = 0"),
-    _i16("x0", "image column of the first tap at x = 0"),
-    _u8("y_step", "image rows per step of y"),
-    _u8("x_step", "image columns per step of x"),
-    _u8("y_dilation", "image rows between taps"),
-    _u8("x_dilation", "image columns between taps"),
-    _u16("image_rows", "image rows; taps outside 0 … image_rows-1 are padding", low=1),
-    _u16("image_cols", "image columns; taps outside 0 … image_cols-1 are padding", low=1),
+    i16("y0", "image row of the first tap at y = 0"),
+    i16("x0", "image column of the first tap at x = 0"),
+    u8("y_step", "image rows per step of y"),
+    u8("x_step", "image columns per step of x"),
+    u8("y_dilation", "image rows between taps"),
+    u8("x_dilation", "image columns between taps"),
+    u16("image_rows", "image rows; taps outside 0 … image_rows-1 are padding", low=1),
+    u16("image_cols", "image columns; taps outside 0 … image_cols-1 are padding", low=1),
 )
 
 _DRAM = (
-    _u64("dram", "DRAM byte address of the first row", high=lambda c: (1 << c.addr_bits) - 1),
-    _u32("dram_n", "DRAM bytes per step of n"),
-    _u32("dram_y", "DRAM bytes per step of y"),
+    u64("dram", "DRAM byte address of the first row", high=lambda c: (1 << c.addr_bits) - 1),
+    u32("dram_n", "DRAM bytes per step of n"),
+    u32("dram_y", "DRAM bytes per step of y"),
 )
 
 
@@ -319,10 +146,10 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         (
             *_COUNTS,
             *_DRAM,
-            _choice("space", Space, "memory written"),
-            _u8("width", "chunks per row", low=1, high=_groups),
-            _u8("group", "first lane group written", high=lambda c: c.groups - 1),
-            _u8("copies", "times the row is written side by side", low=1, high=_groups),
+            choice("space", Space, "memory written"),
+            u8("width", "chunks per row", low=1, high=_groups),
+            u8("group", "first lane group written", high=lambda c: c.groups - 1),
+            u8("copies", "times the row is written side by side", low=1, high=_groups),
             *_strides("d", "destination"),
         ),
         (
@@ -339,9 +166,9 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         "Fetch one weight tile of `rows` rows by `width` chunks into the weight FIFO; "
         "the rest of the tile is zero.",
         (
-            _u64("dram", "DRAM byte address of row 0", high=lambda c: (1 << c.addr_bits) - 1),
-            _u16("rows", "rows fetched", low=1, high=lambda c: c.rows),
-            _u8("width", "chunks per row", low=1, high=lambda c: c.col_groups),
+            u64("dram", "DRAM byte address of row 0", high=lambda c: (1 << c.addr_bits) - 1),
+            u16("rows", "rows fetched", low=1, high=lambda c: c.rows),
+            u8("width", "chunks per row", low=1, high=lambda c: c.col_groups),
         ),
         (
             Rule(
@@ -359,16 +186,16 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
             *_COUNTS,
             *_strides("a", "activations"),
             *_WINDOW,
-            _u8("taps", "kernel taps side by side in the rows", low=1, high=lambda c: c.row_groups),
-            _u8("tap_groups", "lane groups per tap", low=1, high=lambda c: c.row_groups),
-            _u8("tap_start", "column of the first tap in its kernel row"),
-            _u8("tap_row", "taps in a kernel row", low=1),
-            _i32("tap_x", "words from a tap to the next in its kernel row"),
-            _i32("tap_y", "words from the last tap of a kernel row to the first of the next"),
-            _i8("pad", "activation that padding supplies: the zero point"),
-            _u8("new_weights", "1: first move on to the next tile of the weight FIFO", high=1),
-            _u8("accumulate", "1: add to the accumulators; 0: overwrite them", high=1),
-            _u16("acc", "first accumulator word", high=lambda c: c.acc_depth - 1),
+            u8("taps", "kernel taps side by side in the rows", low=1, high=lambda c: c.row_groups),
+            u8("tap_groups", "lane groups per tap", low=1, high=lambda c: c.row_groups),
+            u8("tap_start", "column of the first tap in its kernel row"),
+            u8("tap_row", "taps in a kernel row", low=1),
+            i32("tap_x", "words from a tap to the next in its kernel row"),
+            i32("tap_y", "words from the last tap of a kernel row to the first of the next"),
+            i8("pad", "activation that padding supplies: the zero point"),
+            u8("new_weights", "1: first move on to the next tile of the weight FIFO", high=1),
+            u8("accumulate", "1: add to the accumulators; 0: overwrite them", high=1),
+            u16("acc", "first accumulator word", high=lambda c: c.acc_depth - 1),
         ),
         (
             Rule(
@@ -384,43 +211,43 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         "Take accumulators or windows of the unified buffer, requantise, combine, activate, "
         "and write back.",
         (
-            _choice("source", Source, "first operand"),
-            _choice("reduce", Reduce, "reduction over the window"),
-            _u8("requantise", "1: add bias and requantise; 0: saturate to int8", high=1),
-            _choice("operand", Operand, "use of the second operand"),
-            _u8("use_table", "1: look the clipped result up in a table", high=1),
+            choice("source", Source, "first operand"),
+            choice("reduce", Reduce, "reduction over the window"),
+            u8("requantise", "1: add bias and requantise; 0: saturate to int8", high=1),
+            choice("operand", Operand, "use of the second operand"),
+            u8("use_table", "1: look the clipped result up in a table", high=1),
             *_COUNTS,
-            _u16("ky_count", "window rows", low=1),
-            _u16("kx_count", "window columns", low=1),
+            u16("ky_count", "window rows", low=1),
+            u16("kx_count", "window columns", low=1),
             *_strides("a", "first operand"),
-            _i32("a_ky", "first operand: words per window row"),
-            _i32("a_kx", "first operand: words per window column"),
+            i32("a_ky", "first operand: words per window row"),
+            i32("a_kx", "first operand: words per window column"),
             *_WINDOW,
             *_strides("b", "second operand"),
             *_strides("d", "destination"),
-            _u8("d_group", "first lane group written", high=lambda c: c.groups - 1),
-            _u8("d_width", "lane groups written per copy", low=1, high=lambda c: c.col_groups),
-            _u8("d_copies", "times the row is written side by side", low=1, high=_groups),
-            _u8(
+            u8("d_group", "first lane group written", high=lambda c: c.groups - 1),
+            u8("d_width", "lane groups written per copy", low=1, high=lambda c: c.col_groups),
+            u8("d_copies", "times the row is written side by side", low=1, high=_groups),
+            u8(
                 "s_group", "lane group of the result written first", high=lambda c: c.col_groups - 1
             ),
-            _u8("params", "parameter set", high=lambda c: c.param_sets - 1),
-            _u8("table", "table", high=lambda c: c.tables - 1),
-            _i8("low", "least result before the table"),
-            _i8("high", "greatest result before the table"),
-            _i8("a_zero", "subtracted from every element read from the unified buffer"),
-            _i8("zero", "zero point added by requantisation"),
-            _i8("s_zero", "ADD: subtracted from the requantised value"),
-            _i8("b_zero", "ADD: subtracted from the second operand"),
-            _i8("out_zero", "ADD: added to the rounded sum"),
-            _u8("shift", "ADD: right shift of the sum, to nearest even", high=31),
-            _i32(
+            u8("params", "parameter set", high=lambda c: c.param_sets - 1),
+            u8("table", "table", high=lambda c: c.tables - 1),
+            i8("low", "least result before the table"),
+            i8("high", "greatest result before the table"),
+            i8("a_zero", "subtracted from every element read from the unified buffer"),
+            i8("zero", "zero point added by requantisation"),
+            i8("s_zero", "ADD: subtracted from the requantised value"),
+            i8("b_zero", "ADD: subtracted from the second operand"),
+            i8("out_zero", "ADD: added to the rounded sum"),
+            u8("shift", "ADD: right shift of the sum, to nearest even", high=31),
+            i32(
                 "s_mult",
                 "ADD: multiplier of the requantised value",
                 low=-(1 << 17),
                 high=(1 << 17) - 1,
             ),
-            _i32(
+            i32(
                 "b_mult",
                 "ADD: multiplier of the second operand",
                 low=-(1 << 17),
@@ -456,8 +283,8 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         (
             *_COUNTS,
             *_DRAM,
-            _u8("width", "chunks per row", low=1, high=_groups),
-            _u8("group", "first lane group read", high=lambda c: c.groups - 1),
+            u8("width", "chunks per row", low=1, high=_groups),
+            u8("group", "first lane group read", high=lambda c: c.groups - 1),
             *_strides("a", "unified buffer"),
         ),
         (
