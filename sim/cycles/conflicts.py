@@ -1,5 +1,7 @@
 """Who keeps whom from a segment of the unified buffer or from a half of the accumulators."""
 
+import bisect
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -7,11 +9,13 @@ import numpy as np
 from hpu.hw.config import Config
 from hpu.hw.isa import Operand, Source
 from hpu.hw.matrix_control import ADDRESS_STAGES
-from hpu.sim.access import Box, count_of, loop, matmul_taps, window_taps
+from hpu.sim.access import Tap, count_of, loop, matmul_taps, window_taps
 from hpu.sim.cycles.constants import Times
 
 __all__ = ["Conflicts", "Reads", "walk"]
 
+#: Instructions of a unit that may still read in the present or the next cycles.
+_LAST = 3
 #: First and last cycle in which something is taken.
 Block = tuple[int, int]
 #: Consecutive accesses, and the segments that they touch as a mask.
@@ -31,18 +35,68 @@ def walk(cycle: int, steps: int, blocks: Iterable[Block]) -> int:
     return cycle + steps
 
 
+@dataclasses.dataclass
+class _Reading:
+    """Accesses ``runs``, one a cycle from ``first`` on, the last of them until ``last``."""
+
+    first: int
+    last: int
+    runs: Runs
+
+    _found: dict[int, list[Block]] = dataclasses.field(default_factory=dict)
+
+    def blocks(self, mask: int) -> list[Block]:
+        """When it reads a segment of ``mask``, from its first access on."""
+        if mask not in self._found:
+            found, place = self._found.setdefault(mask, []), 0
+            for count, touched in self.runs:
+                if touched & mask:
+                    found.append((place, place + count - 1))
+                place += count
+        return self._found[mask]
+
+    def hold(self, mask: int, cycle: int) -> int:
+        """``cycle``, or the end of the block that holds it."""
+        blocks, place = self.blocks(mask), cycle - self.first
+        index = bisect.bisect_right(blocks, (place, 1 << 62)) - 1
+        if index < 0 or blocks[index][1] < place:
+            return cycle
+        return self.first + blocks[index][1] + 1
+
+
+def _blocks(readings: list[_Reading], mask: int, cycle: int) -> list[Block]:
+    """When ``readings``, one after another, read a segment of ``mask``, from ``cycle`` on."""
+    found: list[list[Block]] = []
+    for reading in reversed(readings) if mask else ():
+        if reading.last < cycle:
+            break
+        begin = reading.first
+        found.append([(begin + first, begin + last) for first, last in reading.blocks(mask)])
+    return [block for blocks in reversed(found) for block in blocks]
+
+
+def _held(readings: list[_Reading], mask: int, cycle: int) -> int:
+    """The first cycle from ``cycle`` on that none of the last ``readings`` holds."""
+    for reading in readings[-_LAST:]:
+        if reading.first <= cycle <= reading.last:
+            cycle = reading.hold(mask, cycle)
+    return cycle
+
+
 class Conflicts:
     """What the matrix unit takes, as far as it is known, and what the others must wait for."""
 
     def __init__(self, config: Config):
         self._config, self._times = config, Times.of(config)
         self._words = config.ub_depth // config.ub_segments
-        self._streams: list[tuple[int, int, Runs]] = []
+        self._matrix: list[_Reading] = []
+        self._vector: list[_Reading] = []
         self._adds: tuple[list[Block], list[Block]] = ([], [])
 
     def stream(self, values: dict[str, int], first: int, last: int) -> None:
         """The matrix unit issues the rows of MATMUL ``values`` from ``first`` to ``last``."""
-        self._streams.append((first, last, self._matmul(values)))
+        begin, end = first + ADDRESS_STAGES, last + ADDRESS_STAGES
+        self._matrix.append(_Reading(begin, end, self._matmul(values)))
         if values["accumulate"]:
             half, times = values["acc"] // (self._config.acc_depth // 2), self._times
             self._adds[half].append((first + times.add_first, last + times.add_last))
@@ -52,17 +106,19 @@ class Conflicts:
 
         The answer may grow as the matrix unit goes on.
         """
-        runs = self._reads(values)
+        reading = _Reading(0, 0, self._reads(values))
+        self._vector.append(reading)
         adds: Sequence[Block] = ()
         if values["source"] == Source.ACC:
             adds = self._adds[values["a_base"] // (self._config.acc_depth // 2)]
 
         def finish(cycle: int) -> int:
             begin = cycle
-            for steps, mask in runs:
-                blocks = self._blocks(mask, begin)
+            for steps, mask in reading.runs:
+                blocks = _blocks(self._matrix, mask, begin)
                 late = [block for block in adds if block[1] >= begin]
                 cycle = walk(cycle, steps, sorted(blocks + late))
+            reading.first, reading.last = begin, cycle - 1
             return cycle
 
         return finish
@@ -72,64 +128,59 @@ class Conflicts:
         box, words = loop(values, "a"), self._words
         low, high = box.extent()
         one = 1 << low // words if low // words == high // words else 0
+        readings = (self._matrix, self._vector)
         flat = None if one else (box.words() // words).ravel()
 
         def accepted(row: int, cycle: int) -> int:
             mask = one or 1 << int(flat[row])  # type: ignore[index]
-            return walk(cycle, 1, self._blocks(mask, cycle)) - 1
+            while (later := max(_held(r, mask, cycle) for r in readings)) > cycle:
+                cycle = later
+            return cycle
 
         return accepted
 
-    def _blocks(self, mask: int, cycle: int) -> list[Block]:
-        """When the matrix unit reads a segment of ``mask``, from ``cycle`` on."""
-        blocks: list[Block] = []
-        if not mask:
-            return blocks
-        for first, last, runs in reversed(self._streams):
-            if last + ADDRESS_STAGES < cycle:
-                break
-            row, found = first + ADDRESS_STAGES, []
-            for count, touched in runs:
-                if touched & mask:
-                    found.append((row, row + count - 1))
-                row += count
-            blocks = found + blocks
-        return blocks
-
     def _reads(self, values: dict[str, int]) -> Runs:
         """The steps of a VECTOR and what they read of the unified buffer."""
-        count, boxes = count_of(values), []
-        steps = count
+        steps, taps = 1, []
         if values["source"] == Source.UB:
-            boxes += [tap.box for tap in window_taps(values)]
-            steps *= values["ky_count"] * values["kx_count"]
+            steps = values["ky_count"] * values["kx_count"]
+            taps += list(window_taps(values))
         if values["operand"] == Operand.ADD:
-            boxes.append(loop(values, "b"))
-            steps += count if values["source"] == Source.UB else 0
-        return self._runs(boxes, count, steps)
+            first = steps if values["source"] == Source.UB else 0
+            whole = (0, values["y_count"]), (0, values["x_count"])
+            taps.append(Tap(first, loop(values, "b"), *whole))
+            steps = first + 1
+        return self._runs(taps, values, steps)
 
     def _matmul(self, values: dict[str, int]) -> Runs:
-        count = count_of(values)
-        return self._runs([tap.box for tap in matmul_taps(values)], count, count)
+        taps = [dataclasses.replace(tap, index=0) for tap in matmul_taps(values)]
+        return self._runs(taps, values, 1, several=True)
 
-    def _runs(self, boxes: list[Box], count: int, steps: int) -> Runs:
-        """``steps`` steps over ``count`` elements, in runs that touch the same segments.
+    def _runs(
+        self, taps: list[Tap], values: dict[str, int], steps: int, several: bool = False
+    ) -> Runs:
+        """Runs of steps that touch the same segments; a tap's index is its step in an element.
 
-        Boxes cut by padding count as if they were spread over all elements.
+        ``several``: the taps belong to one step, so that one of them is enough to touch a segment.
         """
-        extents = [box.extent() for box in boxes]
-        low = min((low for low, _ in extents), default=0) // self._words
-        high = max((high for _, high in extents), default=0) // self._words
-        if low == high or not boxes:
-            return [(steps, 1 << low if boxes else 0)]
-        masks = np.zeros(count, np.int64)
-        for box in boxes:
-            if box.size:
-                segments = (box.words() // self._words).ravel()
-                place = np.arange(count) * box.size // count
-                masks |= np.left_shift(1, segments[place])
-        ends = np.flatnonzero(np.diff(masks, append=-1)) + 1
-        return [
-            (int(end - begin) * (steps // count), int(masks[end - 1]))
-            for begin, end in zip([0, *ends[:-1]], ends, strict=True)
-        ]
+        count = count_of(values)
+        if not taps:
+            return [(count * steps, 0)]
+        extents = [tap.box.extent() for tap in taps]
+        low = min(low for low, _ in extents) // self._words
+        high = max(high for _, high in extents) // self._words
+        whole = sum(tap.whole(values) for tap in taps)
+        if low == high and whole >= (1 if several else steps):
+            return [(count * steps, 1 << low)]
+        masks = np.zeros((values["n_count"], values["y_count"], values["x_count"], steps), np.int64)
+        for tap in taps:
+            segments = tap.box.words() // self._words
+            masks[:, slice(*tap.ys), slice(*tap.xs), tap.index] |= np.left_shift(1, segments)
+        return _encoded(masks.ravel())
+
+
+def _encoded(masks: np.ndarray) -> Runs:
+    """``masks`` as runs of equal ones."""
+    ends = np.flatnonzero(np.diff(masks, append=-1)) + 1
+    counts = np.diff(ends, prepend=0)
+    return list(zip(counts.tolist(), masks[ends - 1].tolist(), strict=True))

@@ -3,6 +3,7 @@
 from collections import deque
 
 from hpu.hw.config import Config
+from hpu.sim.access import count_of
 from hpu.sim.cycles.conflicts import Conflicts
 from hpu.sim.cycles.constants import (
     BEAT,
@@ -55,18 +56,20 @@ class Load:
         self._clock, self._config, self._queue = clock, config, queue
         self._times, self._conflicts = Times.of(config), conflicts
         self._reader = Reader(clock, port, _LOAD, self._times.read_depth)
-        self._jobs: deque[tuple[int, Job, dict]] = deque()
-        self._more, self._planned = Event(clock), Event(clock)
+        self._jobs: deque[tuple[int, Job, dict[str, int]]] = deque()
+        self._plans: deque[tuple[int, Job, dict[str, int]]] = deque()
+        self._more, self._ready = Event(clock), Event(clock)
+        self._planned, self._left = Event(clock), Event(clock)
         self._pending = 0
-        clock.resume(self._accept(), 0)
-        clock.resume(self._write(), 0)
+        for process in (self._accept(), self._plan(), self._write()):
+            clock.resume(process, 0)
 
     def _accept(self) -> Process:
         clock = self._clock
         while True:
             yield from self._queue.head()
             while self._pending >= LOAD_AHEAD:
-                yield self._planned
+                yield self._left
             values = dict(self._queue.start().values)
             job = Job(clock, runs_of(values, self._config), self._config)
             self._pending += 1
@@ -75,24 +78,34 @@ class Load:
             self._more.fire()
             while not job.all_taken:
                 yield job.taken
-            yield max(clock.now, self._jobs[-1][0] + 1 if self._jobs else 0)
 
-    def _write(self) -> Process:
-        clock, rows = self._clock, _Rows(self._clock, self._reader)
-        planner, end = 0, 0
+    def _plan(self) -> Process:
+        clock = self._clock
         while True:
             while not self._jobs:
                 yield self._more
-            accepted, job, values = self._jobs.popleft()
-            planned = max(accepted + QUEUE, planner)
-            yield planned
-            self._pending -= 1
+            yield self._jobs[0][0] + QUEUE
+            _, job, values = self._jobs.popleft()
+            clock.call(clock.now + 1, self._leave)
+            self._plans.append((clock.now + self._times.plan, job, values))
+            self._ready.fire()
+            while self._plans:
+                yield self._planned
+
+    def _leave(self) -> None:
+        self._pending -= 1
+        self._left.fire()
+
+    def _write(self) -> Process:
+        clock, rows, end = self._clock, _Rows(self._clock, self._reader), 0
+        while True:
+            while not self._plans:
+                yield self._ready
+            yield max(self._plans[0][0], end)
+            _, job, values = self._plans.popleft()
             self._planned.fire()
-            walk = max(planned + self._times.plan, end)
-            planner = walk
-            takes = values["n_count"] * values["y_count"] * values["x_count"]
-            beats = sum(map(sum, job.runs))
-            yield from rows.take(walk + 1, job, beats, max(takes, beats))
+            takes, beats = count_of(values), sum(map(sum, job.runs))
+            yield from rows.take(clock.now + 1, job, beats, max(takes, beats))
             end = clock.now
             self._queue.done(end + 2)
 

@@ -1,7 +1,9 @@
 """STORE: rows from the unified buffer to DRAM."""
 
 import dataclasses
+import math
 from collections import deque
+from collections.abc import Generator
 
 from hpu.hw.config import Config
 from hpu.sim.access import count_of
@@ -25,6 +27,21 @@ class _Writing:
     reads: Reads
 
 
+@dataclasses.dataclass(frozen=True)
+class _Taken:
+    """Rows ``begin`` to ``end`` of all left the queue of rows from cycle ``first`` to ``last``."""
+
+    begin: float
+    end: float
+    first: int
+    last: int
+
+    def cycle_of(self, row: float) -> int:
+        """The cycle in which ``row`` left."""
+        part = (row + 1 - self.begin) / max(self.end - self.begin, 1)
+        return self.first + round((self.last - self.first) * min(max(part, 0.0), 1.0))
+
+
 class Store:
     """The store unit and the write side of the DRAM. Rows are read up to eight ahead."""
 
@@ -45,6 +62,8 @@ class Store:
         self._more, self._landed, self._moved = Event(clock), Event(clock), Event(clock)
         self._answers: deque[int] = deque([0] * WRITE_BURSTS)
         self._asked = 0  # cycle of the last burst asked for
+        self._read, self._fetched = 0, 0.0  # cycle of the next row's read; rows read
+        self._taken: deque[_Taken] = deque([_Taken(0, 0, 0, 0)])
         self._free = 0  # cycle from which the bus takes another beat
         clock.resume(self._accept(), 0)
         clock.resume(self._write(), 0)
@@ -72,32 +91,53 @@ class Store:
                 yield self._more
             work = self._work.popleft()
             beats = sum(map(sum, work.job.runs))
-            cost = max(work.rows / beats, 1.0)
-            read, row = work.accepted + 1.0, 0.0
             self._asked = max(self._asked, work.accepted + 1)
+            self._read, row = max(self._read, work.accepted + 1), 0.0
             for count in (count for run in work.job.runs for count in run):
                 self._asked = max(self._asked, self._answers.popleft()) + 1
-                due = work.reads(min(int(row), work.rows - 1), round(read + cost - 1)) + STORE_PATH
+                end = row + count * work.rows / beats
+                due = yield from self._fetch(work, row, end, max(work.rows / beats, 1.0))
                 yield max(due, self._asked + 2, self._free)
                 first, last = self._bandwidth.claim(clock.now, count)
-                last = max(last, round(first + (count - 1) * cost))
+                last = max(last, self._read - 1 + STORE_PATH)
                 self.beats += count
                 self._free = last + 1
                 self._answers.append(last + latency)
-                row += count * work.rows / beats
-                read = max(read + count * cost, last + 2 - STORE_PATH)
-                self._take(count * work.rows / beats, last - 1)
+                self._take(end - row, first - 1, last - 1)
+                row = end
             self._queue.done(self._answers[-1])
             clock.call(self._answers[-1] + 1, self._land)
 
-    def _take(self, rows: float, cycle: int) -> None:
-        """``rows`` rows leave the queue of rows by ``cycle``."""
+    def _fetch(
+        self, work: _Writing, row: float, end: float, cost: float
+    ) -> Generator[int | Event, None, int]:
+        """Read the rows of a burst; gives the cycle in which its first beat may be written."""
+        clock, index = self._clock, min(int(row), work.rows - 1)
+        wanted = max(self._read, self._room(end - row))
+        while clock.now < (read := work.reads(index, wanted)):
+            yield read
+        whole = work.reads(index, read + math.ceil(cost) - 1)
+        self._read = max(whole + 1, round(read + end - row))
+        return whole + STORE_PATH
+
+    def _room(self, rows: float) -> int:
+        """The cycle in which the queue of rows has room for the first of ``rows`` more."""
+        wanted = self._fetched - STORE_ROWS  # rows that must have left
+        self._fetched += rows
+        while len(self._taken) > 1 and self._taken[0].end <= wanted:
+            self._taken.popleft()
+        return self._taken[0].cycle_of(wanted)
+
+    def _take(self, rows: float, first: int, last: int) -> None:
+        """``rows`` rows leave the queue of rows from ``first`` to ``last``."""
+        begin = self._taken[-1].end
+        self._taken.append(_Taken(begin, begin + rows, first, last))
 
         def move() -> None:
             self._written += rows
             self._moved.fire()
 
-        self._clock.call(max(cycle, self._clock.now), move)
+        self._clock.call(max(last, self._clock.now), move)
 
     def _land(self) -> None:
         self._flying -= 1
