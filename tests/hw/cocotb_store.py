@@ -50,6 +50,18 @@ def _store(config, dram: bytearray, words: np.ndarray, v: dict[str, int]) -> int
     return rows
 
 
+def _stages(config, dram: bytes, words: np.ndarray, program: list[dict[str, int]]) -> list[bytes]:
+    """DRAM before ``program`` and after each instruction; rows beyond either memory do nothing."""
+    stages = [dram]
+    padded = np.vstack([words, np.zeros((16, words.shape[1]), np.uint8)])
+    for values in program:
+        room = bytearray(stages[-1].ljust(1 << 18, b"\0"))
+        if values["dram"] < len(dram):
+            _store(config, room, padded, values)
+        stages.append(bytes(room[: len(dram)]))
+    return stages
+
+
 def _random(config, rng, room: int) -> dict[str, int]:
     v = {"n_count": rng.randint(1, 3), "y_count": rng.randint(1, 3), "x_count": rng.randint(1, 9)}
     v["width"] = rng.randint(1, config.groups)
@@ -139,11 +151,14 @@ async def faults_and_recovery(dut):
             bad["dram"] = len(memory.bytes)
             memory.bad = range(bad["dram"], bad["dram"] + (1 << 20))
         cocotb.log.info("%s: %s", kind, bad)
+        stages = _stages(config, bytes(memory.bytes), buffer.words, [*good, bad])
         task = cocotb.start_soon(driver.give([*good, bad, *good], first_pc=30))
         await driver.until(lambda: bool(driver.faults))
         assert driver.faults[0] == (cause, 33), (kind, driver.faults[0])
         task.cancel()
         await driver.stop()
+        for address, byte in enumerate(memory.bytes):
+            assert byte in {stage[address] for stage in stages}, f"{kind}: wrote {address:#x}"
         memory.bad = range(0)
         expected = bytearray(memory.bytes)
         for values in good:
