@@ -50,13 +50,13 @@ class RegisterQueue(wiring.Component):
 class MemoryQueue(wiring.Component):
     """A queue of ``depth`` entries in a synchronous memory, one entry in and out per cycle.
 
-    An entry written to an empty queue stands at the head two cycles later. ``level`` counts every
-    entry.
+    One of depth 2 passes an entry every other cycle. An entry written to an empty queue stands at
+    the head two cycles later. ``level`` counts every entry.
     """
 
     def __init__(self, *, shape: data.Layout | Shape, depth: int):
-        if depth < 3:
-            raise ValueError(f"depth must be at least 3, not {depth!r}")
+        if depth < 2:
+            raise ValueError(f"depth must be at least 2, not {depth!r}")
         self._shape, self._depth = shape, depth
         super().__init__(
             {

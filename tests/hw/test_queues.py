@@ -11,7 +11,8 @@ from hpu.hw.queues import MemoryQueue, RegisterQueue
 
 
 @pytest.mark.parametrize(
-    ("kind", "depth"), [(RegisterQueue, 1), (RegisterQueue, 5), (MemoryQueue, 8)]
+    ("kind", "depth"),
+    [(RegisterQueue, 1), (RegisterQueue, 5), (MemoryQueue, 2), (MemoryQueue, 3), (MemoryQueue, 8)],
 )
 @pytest.mark.parametrize("backpressure", [0.0, 0.3, 0.8])
 @pytest.mark.parametrize("idle", [0.0, 0.5])
@@ -48,5 +49,5 @@ def test_order_and_level(kind, depth, idle, backpressure):
 def test_depth_is_refused():
     with pytest.raises(ValueError, match="depth must be at least 1, not 0"):
         RegisterQueue(shape=unsigned(1), depth=0)
-    with pytest.raises(ValueError, match="depth must be at least 3, not 2"):
-        MemoryQueue(shape=unsigned(1), depth=2)
+    with pytest.raises(ValueError, match="depth must be at least 2, not 1"):
+        MemoryQueue(shape=unsigned(1), depth=1)
