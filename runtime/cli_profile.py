@@ -43,7 +43,7 @@ __all__ = ["profile"]
     "trace_path",
     type=FILE,
     metavar="P.perfetto-trace",
-    help="Write a trace for ui.perfetto.dev (device rtl only).",
+    help="Write a trace for ui.perfetto.dev.",
 )
 def profile(
     model: Path,
@@ -60,22 +60,20 @@ def profile(
 ) -> None:
     """Run MODEL once and show where the time goes, node by node.
 
-    Cycles come from the simulated machine (--device rtl); the functional device has no clock and
-    tells MACs, instructions and memory traffic. Of a network of which the host runs parts, every
+    With --device rtl cycles are measured on the simulated machine; the functional device has no
+    clock, and the cycle model predicts them. Of a network of which the host runs parts, every
     program between them is shown; the files of the second one get the number 2, and so on.
 
     \b
     Examples:
-      hpu profile model.onnx --device rtl --html report.html
+      hpu profile model.onnx --html report.html
       hpu profile model.hpu --device rtl --trace run.perfetto-trace --json run.json
     """
-    from hpu.runtime.errors import HpuError, InputError
+    from hpu.runtime.errors import HpuError
     from hpu.runtime.measure import measure_all
     from hpu.runtime.progress import Progress
     from hpu.runtime.session import InferenceSession
 
-    if trace_path and device != "rtl":
-        raise InputError("a trace needs cycles, which only --device rtl has.")
     with Progress() as progress:
         session = InferenceSession(
             model,
@@ -120,14 +118,12 @@ def _print(profile: Any, written: list[Path | None]) -> None:
 
     out = console()
     out.print(profile_table(profile))
-    if profile.cycles is None:
-        out.print("The functional device has no clock: use --device rtl for cycles.")
-    else:
-        out.print()
-        out.print(attribution_table(profile))
-        out.print(
-            f"\n{profile.cycles:,} cycles, {profile.milliseconds:.4g} ms at "
-            f"{profile.clock_hz / 1e6:.0f} MHz, {profile.utilisation:.1%} of the array's peak"
-        )
+    out.print()
+    out.print(attribution_table(profile))
+    cycles = f"{profile.cycles:,} cycles" + (" (predicted)" if profile.predicted else "")
+    out.print(
+        f"\n{cycles}, {profile.milliseconds:.4g} ms at "
+        f"{profile.clock_hz / 1e6:.0f} MHz, {profile.utilisation:.1%} of the array's peak"
+    )
     for path in filter(None, written):
         out.print(f"wrote [bold]{path}[/]")

@@ -16,7 +16,7 @@ from hpu.runtime.report import html_report
 from hpu.runtime.session import InferenceSession
 from hpu.runtime.timeline import Timeline, timeline
 
-__all__ = ["Measured", "measure", "measure_all", "random_feeds"]
+__all__ = ["Measured", "measure", "measure_all", "random_feeds", "with_cycles"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Measured:
 
     @property
     def spans(self) -> Timeline | None:
-        """When every instruction ran, on a device with a clock."""
+        """When every instruction ran, as measured or predicted."""
         return None if self.run.events is None else timeline(self.run.events)
 
     def write(
@@ -84,16 +84,24 @@ def measure_all(session: InferenceSession, feeds: Mapping[str, np.ndarray]) -> l
         As of ``session.measure``.
     """
     outputs, runs = session.measure(feeds)
-    return [
-        Measured(
-            program,
-            session.config,
-            outputs,
-            run,
-            profile_of(program, session.config, session.device, run),
-        )
-        for program, run in runs
-    ]
+    config = session.config
+    found = []
+    for program, run in runs:
+        timed = with_cycles(program, config, run)
+        profile = profile_of(program, config, session.device, timed)
+        found.append(Measured(program, config, outputs, timed, profile))
+    return found
+
+
+def with_cycles(program: Program, config: Config, run: Run) -> Run:
+    """``run``, with the cycle model's times when its device has no clock."""
+    if run.cycles is not None:
+        return run
+    from hpu.sim.cycles import predict  # brings the hardware's constants: slow to import
+
+    times = predict(program.instructions, config, program_address=program.program_address)
+    counters = {**run.counters, **times.counters()}
+    return Run(counters, times.events(), times.cycles, predicted=True)
 
 
 def random_feeds(inputs: Sequence[NodeArg], batch: int, seed: int = 0) -> dict[str, np.ndarray]:

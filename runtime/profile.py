@@ -30,12 +30,14 @@ class Run:
     """What a device tells of one run: counters by name, and where it has them, events and time.
 
     ``events``: starts and ends of instructions, of dtype ``hpu.sim.rtl.EVENT``.
-    ``cycles``: from the start of the program to its end.
+    ``cycles``: from the start of the program to its end. ``predicted``: times are those of the
+    cycle model, for the device has no clock.
     """
 
     counters: dict[str, int]
     events: np.ndarray | None = None
     cycles: int | None = None
+    predicted: bool = False
 
 
 class NodeProfile(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +73,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     written_bytes: int
     nodes: list[NodeProfile]
     counters: dict[str, int]
+    #: Whether the cycles are the cycle model's, not measured.
+    predicted: bool = False
     cycles: int | None = None
     milliseconds: float | None = None
     utilisation: float | None = None
@@ -108,6 +112,7 @@ def _timed(program: Program, config: Config, run: Run, spans: Timeline | None) -
     if run.cycles is None:
         return {}
     return {
+        "predicted": run.predicted,
         "cycles": run.cycles,
         "milliseconds": 1e3 * run.cycles / config.clock_hz,
         "utilisation": program.macs / (run.cycles * config.peak_macs),

@@ -77,13 +77,25 @@ def test_cycles_and_traffic_add_up(measured):
     assert profile.utilisation == pytest.approx(profile.macs / (profile.cycles * 256))
 
 
-def test_the_functional_device_has_no_cycles(quantised):
+def test_cycles_of_the_functional_device_are_predicted(quantised):
     session = hpu.InferenceSession(quantised, config="lab-16")
-    profile = measure(session, random_feeds(session.get_inputs(), 2)).profile
-    assert profile.cycles is None
-    assert profile.nodes[0].cycles is None
-    assert profile.counters["MATMUL_COUNT"] > 0
-    assert "The functional device has no clock" in html_report(profile, "small")
+    feeds = random_feeds(session.get_inputs(), 2)
+    measured = measure(session, feeds)
+    profile = measured.profile
+    assert profile.predicted and profile.attributed == 1
+    assert sum(node.cycles for node in profile.nodes) == profile.cycles
+    assert len(measured.spans) == profile.instructions
+    functional = session.measure(feeds)[1][0][1].counters
+    for name in ("MATRIX_USEFUL", "MATRIX_PADDING", "MATMUL_COUNT", "LOAD_ROWS"):
+        assert profile.counters[name] == functional[name] > 0, name
+    page = html_report(profile, "small", spans=measured.spans, nodes=measured.program.nodes)
+    assert "cycles predicted" in page and "predicted time" in page
+
+
+def test_a_program_that_was_not_run_has_no_cycles(program):
+    profile = profile_of(program, LAB, "none", Run({}))
+    assert profile.cycles is None and not profile.predicted
+    assert "was not run" in html_report(profile, "small")
 
 
 def test_json_has_every_number(measured):
