@@ -35,15 +35,24 @@ def rtl256_build() -> tuple[float, str]:
     with tempfile.TemporaryDirectory() as folder, Progress() as progress, _PeakMemory() as peak:
         os.environ["HPU_CACHE"] = folder
         try:
-            started = time.monotonic()
+            started, worked = time.monotonic(), _processor_seconds()
             built = rtl.build(CONFIG, jobs=2, progress=progress)
-            seconds = time.monotonic() - started
+            seconds, worked = time.monotonic() - started, _processor_seconds() - worked
         finally:
             _restore("HPU_CACHE", before)
     memory = peak.bytes / _GIB
-    detail = f"Verilog {built.verilog_seconds:.0f} s, Verilator {built.verilator_seconds:.0f} s"
+    detail = (
+        f"Verilog {built.verilog_seconds:.0f} s, Verilator {built.verilator_seconds:.0f} s, "
+        f"{worked:.0f} s of processor time (a busy machine takes longer)"
+    )
     assert memory <= 8, f"the build took {memory:.1f} GiB, more than 8 GiB"
     return seconds, f"{detail}, at most {memory:.2f} GiB of memory in all processes together"
+
+
+def _processor_seconds() -> float:
+    """Processor time of this process and of those that it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _restore(name: str, value: str | None) -> None:
