@@ -20,6 +20,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from hpu.compiler.errors import ModelError
 from hpu.compiler.importer.fold import run_model, small_model
 from hpu.compiler.importer.load import modern
+from hpu.compiler.submodel import names_read
 
 __all__ = ["is_float", "quantise"]
 
@@ -47,6 +48,9 @@ def _weights(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 def _with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of the model with float initializers for those that it dequantises."""
+    found = _weights(model)
+    if not found:
+        return model
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     constants = {tensor.name: tensor for tensor in copy.graph.initializer}
@@ -56,6 +60,10 @@ def _with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         (real,) = run_model(small_model([node], {}, arrays, [node.output[0]], opset), {})
         copy.graph.initializer.append(numpy_helper.from_array(real, node.output[0]))
         copy.graph.node.remove(node)
+    read = {name for node in copy.graph.node for name in names_read(node)}
+    for tensor in list(copy.graph.initializer):
+        if tensor.name not in read:
+            copy.graph.initializer.remove(tensor)
     return copy
 
 
@@ -83,16 +91,30 @@ def quantise(
         source, folded, target = (Path(folder) / name for name in ("a.onnx", "b.onnx", "c.onnx"))
         onnx.save(model, source)
         quant_pre_process(source, folded, skip_symbolic_shape=True)
-        quantize_static(
-            folded,
-            target,
-            _Reader(samples, _batches(model)),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-        )
+        try:
+            _quantise_file(folded, target, samples, _batches(model), per_channel=True)
+        except ValueError:  # onnxruntime 1.31 cannot scale biases of some shapes per channel
+            _quantise_file(folded, target, samples, _batches(model), per_channel=False)
         return onnx.load(target)
+
+
+def _quantise_file(
+    source: Path,
+    target: Path,
+    samples: Mapping[str, np.ndarray],
+    batch: int,
+    *,
+    per_channel: bool,
+) -> None:
+    quantize_static(
+        source,
+        target,
+        _Reader(samples, batch),
+        quant_format=QuantFormat.QDQ,
+        per_channel=per_channel,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+    )
 
 
 def _input_names(model: onnx.ModelProto) -> list[str]:

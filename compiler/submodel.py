@@ -1,10 +1,11 @@
 """Models made of some nodes of a model, for the parts that run one after another."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import onnx
 
-__all__ = ["extract", "names_read", "typed", "with_names"]
+__all__ = ["extract", "names_read", "stamped_down", "with_names"]
 
 
 def with_names(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -37,11 +38,6 @@ def _captured(graph: onnx.GraphProto) -> Iterator[str]:
     yield from (value.name for value in graph.output if value.name not in own)
 
 
-def typed(name: str, dtype: int, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
-    """The description of a tensor."""
-    return onnx.helper.make_tensor_value_info(name, dtype, list(shape))
-
-
 def extract(
     model: onnx.ModelProto,
     nodes: Iterable[onnx.NodeProto],
@@ -63,3 +59,39 @@ def extract(
     read |= {value.name for value in outputs}
     graph.initializer.extend(constants[name] for name in constants if name in read)
     return part
+
+
+#: IR version that every onnxruntime reads.
+_IR_VERSION = 10
+
+
+def stamped_down(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that names the oldest opsets in which its operators mean the same.
+
+    An operator means the same in every opset from its schema's ``since_version`` on to the next
+    schema; onnxruntime refuses the newest opsets even where no operator of theirs is used.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.ir_version = min(copy.ir_version, _IR_VERSION)
+    versions = {entry.domain: entry.version for entry in copy.opset_import}
+    oldest = dict.fromkeys(versions, 1)
+    for node in _every_node(copy.graph):
+        with contextlib.suppress(onnx.defs.SchemaError):
+            schema = onnx.defs.get_schema(node.op_type, versions.get(node.domain, 1), node.domain)
+            oldest[node.domain] = max(oldest.get(node.domain, 1), schema.since_version)
+    for entry in copy.opset_import:
+        entry.version = min(entry.version, max(oldest[entry.domain], _least(entry.domain)))
+    return copy
+
+
+def _least(domain: str) -> int:
+    return 7 if domain in ("", "ai.onnx") else 1
+
+
+def _every_node(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _every_node(inner)

@@ -79,7 +79,8 @@ class _Walk:
     ):
         self._types = types
         self._builder = Builder()
-        self._opset = max(e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
+        versions = (e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
+        self._opset = max(versions, default=0)
         self.values: dict[str, Value] = {
             tensor.name: Constant(numpy_helper.to_array(tensor))
             for tensor in model.graph.initializer

@@ -1,10 +1,12 @@
 """Running a package: programs on the device, the other parts by onnxruntime."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpu.compiler.submodel import stamped_down
 from hpu.runtime.errors import HpuError
 from hpu.runtime.execution import Executor
 from hpu.runtime.package import HostModel, Package
@@ -12,6 +14,7 @@ from hpu.runtime.profile import Run
 from hpu.runtime.program import Program
 
 if TYPE_CHECKING:
+    import onnx
     import onnxruntime
 
 __all__ = ["PackageRunner", "host_session"]
@@ -25,22 +28,47 @@ def host_session(model: HostModel) -> "onnxruntime.InferenceSession":
     HpuError
         When onnxruntime cannot run the part.
     """
+    try:
+        return _open(model.path or model.model)
+    except Exception as error:  # onnxruntime's errors have no common base
+        for change in () if model.path else _OLDER:
+            with contextlib.suppress(Exception):  # the first error is the one that says why
+                return _open(_changed(model.model, change))
+        raise HpuError(f"onnxruntime cannot run the host's part: {_first(error)}.") from None
+
+
+def _open(model: str | bytes) -> "onnxruntime.InferenceSession":
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.use_deterministic_compute = True
-    try:
-        return onnxruntime.InferenceSession(
-            model.path or model.model, options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # onnxruntime's errors have no common base
-        raise HpuError(f"onnxruntime cannot run the host's part: {_first(error)}.") from None
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _converted(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    from onnx import version_converter
+
+    converted = version_converter.convert_version(model, _OPSET)
+    converted.ir_version = min(converted.ir_version, _IR_VERSION)
+    return converted
+
+
+#: An opset and an IR version that onnxruntime 1.31 takes.
+_OPSET, _IR_VERSION = 24, 13
+#: Ways to bring a model to an older opset without another meaning, tried in order.
+_OLDER: tuple[Callable[["onnx.ModelProto"], "onnx.ModelProto"], ...] = (stamped_down, _converted)
+
+
+def _changed(model: bytes, change: "Callable[[onnx.ModelProto], onnx.ModelProto]") -> bytes:
+    import onnx
+
+    return change(onnx.load_from_string(model)).SerializeToString()
 
 
 def _first(error: Exception) -> str:
     lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0].rstrip(". ")
+    return lines[0].split(" : ")[-1].rstrip(". ")
 
 
 class PackageRunner:

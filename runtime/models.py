@@ -9,6 +9,7 @@ import onnx
 from hpu.compiler.errors import ModelError
 from hpu.compiler.importer.load import (
     bind_dims,
+    check_opset,
     first_line,
     load_model,
     model_inputs,
@@ -49,11 +50,19 @@ def open_model(
     if isinstance(model, str | os.PathLike) and _bytes(Path(model)) > LARGEST:
         return _InPlace(Path(model), config, no_fallback)
     proto = bind_dims(read_model(model), dims)
-    held = ""
-    if is_float(proto):
+    held = _too_old(proto)
+    if not held and is_float(proto):
         load_model(proto, batch)  # what is wrong with the model is said before anything else
         proto, held = _quantised(proto, calibration)
     return _Compiled(proto, config, batch, held, no_fallback)
+
+
+def _too_old(proto: onnx.ModelProto) -> str:
+    try:
+        check_opset(proto)
+    except ModelError as error:
+        return str(error)
+    return ""
 
 
 def _quantised(
@@ -83,7 +92,7 @@ class _Compiled:
         self._no_fallback = no_fallback
         self._packages: dict[int, Package] = {}
         self._binds = symbolic_batch(model)
-        bound = load_model(model, batch)
+        bound = load_model(model, batch, any_opset=bool(held))
         cut = partition(bound, held=held)
         self.placements: tuple[Placement, ...] = cut.placements
         self._refuse()
@@ -95,7 +104,9 @@ class _Compiled:
 
     def package(self, batch: int) -> Package:
         if batch not in self._packages:
-            bound = load_model(self._model, batch if self._binds else None)
+            bound = load_model(
+                self._model, batch if self._binds else None, any_opset=bool(self._held)
+            )
             package = plan(bound, self._config, self._held)
             self.placements = package.placements
             self._refuse()

@@ -131,7 +131,7 @@ class InferenceSession:
 
     def batches(self, feeds: Mapping[str, Any]) -> int:
         """Batches of a fixed size that ``feeds`` hold; 1 where that is no whole number."""
-        if self._source.fixed is None:
+        if not self._source.fixed:
             return 1
         counts = {_times(np.shape(value), self._source.fixed) for value in feeds.values()}
         return counts.pop() if len(counts) == 1 else 1
@@ -178,7 +178,7 @@ class InferenceSession:
 
 
 def _times(shape: tuple[int, ...], fixed: int) -> int:
-    return shape[0] // fixed if shape and shape[0] % fixed == 0 else 1
+    return shape[0] // fixed if fixed and shape and shape[0] % fixed == 0 else 1
 
 
 def _slice(arrays: dict[str, np.ndarray], start: int, size: int) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from hpu.compiler.errors import ModelError, UnsupportedError
 
 __all__ = [
     "bind_dims",
+    "check_opset",
     "first_line",
     "is_symbolic",
     "load_model",
@@ -20,7 +21,7 @@ __all__ = [
     "symbolic_batch",
 ]
 
-#: Oldest opset that is read; the quantisation operators exist from 10 on.
+#: Oldest opset that the HPU's importer reads; the quantisation operators exist from 10 on.
 MIN_OPSET = 7
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 
@@ -29,6 +30,8 @@ def load_model(
     source: str | os.PathLike[str] | bytes | onnx.ModelProto,
     batch: int | None = None,
     dims: Mapping[str, int] | None = None,
+    *,
+    any_opset: bool = False,
 ) -> onnx.ModelProto:
     """A checked copy of the model with every shape known.
 
@@ -40,6 +43,8 @@ def load_model(
         Value of a symbolic first dimension of the inputs; 1 when not given.
     dims:
         Values of symbolic dimensions by name; they go before ``batch``.
+    any_opset:
+        Take also a model in an opset that the importer does not read, for the host to run.
 
     Raises
     ------
@@ -50,6 +55,8 @@ def load_model(
     if batch is not None and batch < 1:
         raise ModelError(f"batch must be 1 or more, not {batch}")
     model = read_model(source)
+    if not any_opset:
+        check_opset(model)
     _check(model)
     _bind(model, batch, dims or {})
     return _infer(model)
@@ -84,10 +91,9 @@ def read_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx
 def _check(model: onnx.ModelProto) -> None:
     versions = {entry.domain or "": entry.version for entry in model.opset_import}
     opset = versions.get("", versions.get("ai.onnx"))
-    if opset is None:
+    if opset is None and any(node.domain in ("", "ai.onnx") for node in model.graph.node):
         raise ModelError("the model names no opset of the domain ai.onnx; export it again with one")
-    if opset < MIN_OPSET:
-        raise ModelError(f"the model's opset is {opset}; convert it to opset {MIN_OPSET} or later")
+    opset = MIN_OPSET if opset is None else opset  # no operator means it
     if opset > onnx.defs.onnx_opset_version():
         newest = onnx.defs.onnx_opset_version()
         raise ModelError(f"the model's opset is {opset}; export it with opset {newest} or earlier")
@@ -105,6 +111,19 @@ def _check(model: onnx.ModelProto) -> None:
         raise ModelError(f"the model is not sound ONNX: {first_line(error)}") from None
 
 
+def check_opset(model: onnx.ModelProto) -> None:
+    """Refuse a model in an opset in which operators meant something else.
+
+    Raises
+    ------
+    ModelError
+        When it is so old.
+    """
+    opset = max((e.version for e in model.opset_import if e.domain in ("", "ai.onnx")), default=99)
+    if opset < MIN_OPSET:
+        raise ModelError(f"the model's opset is {opset}; convert it to opset {MIN_OPSET} or later")
+
+
 def first_line(error: Exception) -> str:
     """The first line of an error's text, without a full stop at its end."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -118,8 +137,8 @@ def model_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 
 
 def is_symbolic(dim: onnx.TensorShapeProto.Dimension) -> bool:
-    """Whether a dimension has no size."""
-    return not (dim.HasField("dim_value") and dim.dim_value > 0)
+    """Whether a dimension has no size; 0 is one, and what is negative stands for none."""
+    return not (dim.HasField("dim_value") and dim.dim_value >= 0)
 
 
 def symbolic_batch(model: onnx.ModelProto) -> bool:

@@ -84,7 +84,7 @@ def import_graph(model: onnx.ModelProto, outputs: Sequence[str] | None = None) -
         tensor.name: _constant(tensor) for tensor in model.graph.initializer
     }
     inputs = _inputs(model, values)
-    opset = max(e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
+    opset = max((e.version for e in model.opset_import if e.domain in ("", "ai.onnx")), default=0)
     wanted = list(outputs or [value.name for value in model.graph.output])
     for rank, proto in _needed(model, wanted, values):
         node = _node(proto, values, rank, opset)
@@ -193,6 +193,8 @@ def _inputs(model: onnx.ModelProto, values: dict[str, Value]) -> list[tuple[Base
             raise UnsupportedError(
                 "", "", f"input {entry.name!r} must be float32, int8 or uint8, not {kind}"
             )
+        if any(dim.dim_value == 0 for dim in tensor.shape.dim):
+            raise UnsupportedError("", "", f"input {entry.name!r} is empty", entry.name)
         base = Base(entry.name, dtype)
         layout = Layout.flat([dim.dim_value for dim in tensor.shape.dim])
         real = dtype == "float32"
