@@ -173,20 +173,24 @@ class Dispatch(wiring.Component):
         work = Cat(queue.standing for queue in queues).any()
         m.d.comb += still.eq(self.settled & Cat(queue.still for queue in queues).all() & work)
         m.d.sync += standing.eq(Mux(still, standing + 1, 0))
+        oldest = _oldest(m, queues)
         with m.If((standing == cycles - 1) & ~self.fault.valid):
             m.d.sync += [
                 self.fault.valid.eq(1),
                 self.fault.cause.eq(FaultCause.DEADLOCK),
-                self.fault.pc.eq(_oldest(m, queues)),
+                self.fault.pc.eq(oldest),
             ]
 
 
 def _oldest(m, queues):
-    """Least index among the instructions that stand still."""
+    """Least index among the instructions that stand still.
+
+    One comparison a cycle: what stands still does so for longer than these cycles.
+    """
     oldest = (1 << 32) - 1
     for index, queue in enumerate(queues):
         least = Signal(32, name=f"oldest_{index}")
         older = queue.standing & (queue.standing_pc < oldest)
-        m.d.comb += least.eq(Mux(older, queue.standing_pc, oldest))
+        m.d.sync += least.eq(Mux(older, queue.standing_pc, oldest))
         oldest = least
     return oldest
