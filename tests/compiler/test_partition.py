@@ -213,3 +213,61 @@ def test_everything_can_be_held_on_the_host(maker, reason):
     result = cut(m, held=reason)
     assert sides(result.parts) == ["host"]
     assert {entry.reason for entry in result.placements} == {reason}
+
+
+def random_model(m):
+    """Twelve operators on earlier values, of the HPU and not, some results left as float."""
+    rng, shape = m.rng, [1, 4, 5, 5]
+    quant = m.quant("int8", 0.05)
+    values = [m.dq(m.q(m.input(shape), quant), quant)]
+
+    def conv(value):
+        weights = m.weights((4, 4, 3, 3), 0, "int8", bool(rng.integers(2)))
+        return m.node("Conv", value, m.dq(weights[0], weights[1:], axis=0), pads=[1, 1, 1, 1])
+
+    operators = [
+        conv,
+        lambda value: m.node("Relu", value),
+        lambda value: m.node("Sigmoid", value),
+        lambda value: m.node("Softmax", value, axis=1),
+        lambda value: m.node("Transpose", value, perm=[0, 1, 3, 2]),
+        lambda value: m.node("Add", value, values[rng.integers(len(values))]),
+        lambda value: m.node("Mul", value, values[rng.integers(len(values))]),
+        lambda value: m.node(
+            "MaxPool", value, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1]
+        ),
+    ]
+    for _ in range(12):
+        value = operators[rng.integers(len(operators))](values[rng.integers(len(values))])
+        if rng.random() < 0.8:
+            quant = m.quant(["int8", "uint8"][rng.integers(2)], 0.05)
+            value = m.dq(m.q(value, quant), quant)
+        values.append(value)
+    m.output(values[-1])
+    if rng.integers(2):
+        m.output(values[int(rng.integers(1, len(values) - 1))])
+    return m.model()
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_random_models_in_random_parts(models, seed):
+    """Whatever the HPU takes or not, the parts give the bytes of the whole model."""
+    m = models.Maker(np.random.default_rng(seed))
+    model = random_model(m)
+    bad: dict[str, bool] = {}
+
+    def refuse_some(graph):
+        for name in (name for op in graph.ops for name in op.nodes):
+            if bad.setdefault(name, m.rng.random() < 0.2):
+                raise UnsupportedError("operator", name, "it is refused at random")
+
+    result = partition(load_model(model), compile=refuse_some)
+    feeds = {"x": np.random.default_rng(seed).normal(size=(1, 4, 5, 5)).astype(np.float32)}
+    known = execute(models, result.parts, feeds)
+    for output, want in zip(model.graph.output, models.run(model, feeds), strict=True):
+        np.testing.assert_array_equal(known[output.name], want, err_msg=f"seed {seed}")
+    names = {name for part in result.parts for name in part.nodes}
+    assert {name for name, refused in bad.items() if refused} <= {
+        entry.node for entry in result.placements if entry.on_host
+    }
+    assert names <= {entry.node for entry in result.placements}
