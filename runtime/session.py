@@ -178,7 +178,8 @@ class InferenceSession:
 
 
 def _times(shape: tuple[int, ...], fixed: int) -> int:
-    return shape[0] // fixed if fixed and shape and shape[0] % fixed == 0 else 1
+    whole = fixed and shape and shape[0] and shape[0] % fixed == 0
+    return shape[0] // fixed if whole else 1
 
 
 def _slice(arrays: dict[str, np.ndarray], start: int, size: int) -> dict[str, np.ndarray]:

@@ -159,6 +159,12 @@ def test_a_damaged_program_is_refused(folder, tmp_path):
     assert "is damaged (its checksum does not agree); compile the model again." in text
 
 
+def test_an_input_without_samples_is_refused(folder, tmp_path, inputs):
+    np.savez(tmp_path / "x.npz", x=inputs[:0])
+    text = refuse("run", folder / "m.hpu", "--input", tmp_path / "x.npz")
+    assert "input 'x' must have shape [5, 3, 6, 6], not [0, 3, 6, 6]." in text
+
+
 def test_a_wrong_name_lists_the_right_ones(folder, tmp_path, inputs):
     np.savez(tmp_path / "z.npz", z=inputs)
     text = refuse("run", folder / "m.hpu", "--input", tmp_path / "z.npz")
