@@ -35,6 +35,9 @@ def convolve(
     x = builder.image(node, value)
     groups = node.attribute("group", 1)
     cout, cin, *kernel = weights.steps.shape
+    declared = list(node.attribute("kernel_shape", kernel))
+    if declared != kernel:
+        node.refuse(f"its kernel_shape {declared} is not that of its weights, {kernel}")
     if cin * groups != x.shape[3] or cout % groups:
         node.refuse(
             f"{groups} groups of {cin} input channels and {cout} output channels do not fit "

@@ -1,11 +1,13 @@
 """Reading and checking a model file, and binding its symbolic dimensions."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+import numpy as np
 import onnx
 import onnx.version_converter
 from google.protobuf.message import DecodeError
+from onnx import TensorProto, numpy_helper
 
 from hpu.compiler.errors import ModelError, UnsupportedError
 
@@ -24,6 +26,10 @@ __all__ = [
 #: Oldest opset that the HPU's importer reads; the quantisation operators exist from 10 on.
 MIN_OPSET = 7
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+#: Largest batch of one program; sessions run more in parts.
+MAX_BATCH = 65_536
+#: Largest size that the tools for ONNX take.
+_MAX_SIZE = (1 << 31) - 1
 
 
 def load_model(
@@ -52,12 +58,13 @@ def load_model(
         When the file cannot be read, is not a sound ONNX model, or has a dimension that is not
         known.
     """
-    if batch is not None and batch < 1:
-        raise ModelError(f"batch must be 1 or more, not {batch}")
+    if batch is not None and not 1 <= batch <= MAX_BATCH:
+        raise ModelError(f"batch must be from 1 to {MAX_BATCH}, not {batch}")
     model = read_model(source)
     if not any_opset:
         check_opset(model)
     _check(model)
+    _check_scales(model)
     _bind(model, batch, dims or {})
     return _infer(model)
 
@@ -81,11 +88,52 @@ def read_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx
         raise ModelError(f"{error.filename or name} does not exist") from None
     except (DecodeError, UnicodeDecodeError):
         raise ModelError(f"{name} is not an ONNX file, or is damaged or cut short") from None
-    except (OSError, onnx.checker.ValidationError) as error:
+    except OSError as error:
+        raise ModelError(f"{name} cannot be read: {error.strerror or first_line(error)}") from None
+    except onnx.checker.ValidationError as error:
         raise ModelError(f"{name} cannot be read: {first_line(error)}") from None
-    if not model.graph.node and not model.graph.output:
+    if not (model.graph.node or model.graph.output) or not _all_text(model):
         raise ModelError(f"{name} is not an ONNX file, or is damaged or cut short")
     return model
+
+
+def _all_text(model: onnx.ModelProto) -> bool:
+    """Whether every name is text; protobuf gives damaged ones as bytes."""
+    graph = model.graph
+    names = [entry.name for entry in (*graph.input, *graph.output, *graph.initializer)]
+    for node in graph.node:
+        names += (node.name, node.op_type, node.domain, *node.input, *node.output)
+        names += (attribute.name for attribute in node.attribute)
+    return all(isinstance(name, str) for name in names)
+
+
+def _check_scales(model: onnx.ModelProto) -> None:
+    """Refuse constant scales with which no device can quantise."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        for name in _scales(node):
+            if name not in constants or constants[name].data_type != TensorProto.FLOAT:
+                continue
+            scale = _array(constants[name])
+            wrong = scale[~(np.isfinite(scale) & (scale > 0))]
+            if wrong.size:
+                raise ModelError(
+                    f"{node.op_type} node {node.name!r} has the scale {wrong[0]:g} in {name!r}; "
+                    "scales must be positive and finite"
+                )
+
+
+def _array(tensor: onnx.TensorProto) -> np.ndarray:
+    try:
+        return numpy_helper.to_array(tensor)
+    except ValueError as error:
+        raise ModelError(f"the constant {tensor.name!r} is damaged: {first_line(error)}") from None
+
+
+def _scales(node: onnx.NodeProto) -> Iterator[str]:
+    """The names of the scales that a quantisation operator reads."""
+    if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        yield from node.input[1:2]
 
 
 def _check(model: onnx.ModelProto) -> None:
@@ -199,8 +247,8 @@ def _check_dims(inputs: list[onnx.ValueInfoProto], dims: Mapping[str, int]) -> N
             raise ModelError(
                 f"no input has a symbolic dimension {name!r}; the symbolic dimensions are: {listed}"
             )
-        if size < 1:
-            raise ModelError(f"dimension {name!r} must be 1 or more, not {size}")
+        if not 1 <= size <= _MAX_SIZE:
+            raise ModelError(f"dimension {name!r} must be from 1 to {_MAX_SIZE}, not {size}")
 
 
 def _batch_names(inputs: list[onnx.ValueInfoProto]) -> set[str]:

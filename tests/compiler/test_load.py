@@ -5,8 +5,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import hpu
 from hpu.compiler.errors import ModelError, UnsupportedError
 from hpu.compiler.frontend import import_model
+from hpu.compiler.importer.load import bind_dims
 from hpu.runtime.errors import HpuError
 
 
@@ -69,7 +71,15 @@ def test_a_text_is_not_a_model(tmp_path):
 
 
 def test_a_folder_is_not_a_model(tmp_path):
-    refused(tmp_path, "cannot be read")
+    refused(tmp_path, "cannot be read: Is a directory$")
+
+
+def test_a_name_that_is_no_text(maker, models, tmp_path):
+    model = relu_model(maker)
+    model.graph.node[1].name = "damaged_here"
+    path = models.save(model, tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"damaged_here", b"dam\xffged_here"))
+    refused(path, "is not an ONNX file, or is damaged")
 
 
 def test_missing_external_data(maker, tmp_path):
@@ -135,6 +145,22 @@ def test_bad_scale(maker, scale):
     )
 
 
+@pytest.mark.parametrize("scale", [0.0, np.nan, np.inf])
+def test_bad_scale_is_refused_also_where_the_host_would_run_it(maker, scale):
+    with pytest.raises(ModelError, match=r"QuantizeLinear node '.*' has the scale"):
+        hpu.compile(relu_model(maker, scale=scale))
+
+
+def test_kernel_shape_that_is_not_the_weights(maker):
+    m = maker
+    quant = m.quant("int8")
+    weights = m.weights((4, 3, 1, 1), 0, "int8", True)
+    value = m.dq(m.q(m.input([1, 3, 4, 4]), quant), quant)
+    value = m.node("Conv", value, m.dq(weights[0], weights[1:], axis=0), kernel_shape=[2, 2])
+    m.output(m.dq(m.q(value, quant), quant))
+    refused(m.model(), r"its kernel_shape \[2, 2\] is not that of its weights, \[1, 1\]")
+
+
 def test_bad_weight_scale(maker):
     m = maker
     quant = m.quant("int8")
@@ -179,7 +205,7 @@ def test_symbolic_dimensions_by_name(maker):
     (host,) = import_model(model, dims={"C": 3, "N": 5}).inputs
     assert host.shape == (5, 3, 5, 4)
     refused(model, "no input has a symbolic dimension 'H'; .* are: 'C', 'N'", dims={"H": 3})
-    refused(model, "dimension 'C' must be 1 or more, not 0", dims={"C": 0})
+    refused(model, "dimension 'C' must be from 1 to", dims={"C": 0})
 
 
 def test_a_float_model_of_an_old_opset_is_converted(maker):
@@ -194,9 +220,17 @@ def test_batch_of_a_fixed_model(maker):
     refused(relu_model(maker), "'x' has the fixed batch 1, so batch must be that, not 4", batch=4)
 
 
-@pytest.mark.parametrize("batch", [0, -3])
-def test_batch_must_be_positive(maker, batch):
-    refused(relu_model(maker, ("N", 3, 4, 4)), f"batch must be 1 or more, not {batch}", batch=batch)
+@pytest.mark.parametrize("batch", [0, -3, 65_537])
+def test_batch_out_of_range(maker, batch):
+    text = f"batch must be from 1 to 65536, not {batch}"
+    refused(relu_model(maker, ("N", 3, 4, 4)), text, batch=batch)
+
+
+@pytest.mark.parametrize("size", [0, 1 << 31, 10**20])
+def test_dimension_out_of_range(maker, size):
+    model = relu_model(maker, (1, 3, "h", 4))
+    with pytest.raises(ModelError, match=f"dimension 'h' must be from 1 to 2147483647, not {size}"):
+        bind_dims(model, {"h": size})
 
 
 def test_shapes_that_do_not_fit(maker):
