@@ -31,16 +31,22 @@ def host_session(model: HostModel) -> "onnxruntime.InferenceSession":
     try:
         return _open(model.path or model.model)
     except Exception as error:  # onnxruntime's errors have no common base
+        with contextlib.suppress(Exception):  # the first error is the one that says why
+            return _open(model.path or model.model, optimise=False)
         for change in () if model.path else _OLDER:
-            with contextlib.suppress(Exception):  # the first error is the one that says why
+            with contextlib.suppress(Exception):
                 return _open(_changed(model.model, change))
         raise HpuError(f"onnxruntime cannot run the host's part: {_first(error)}.") from None
 
 
-def _open(model: str | bytes) -> "onnxruntime.InferenceSession":
+def _open(model: str | bytes, optimise: bool = True) -> "onnxruntime.InferenceSession":
+    """A session; onnxruntime's optimiser breaks a few sound models, which run without it."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    if not optimise:
+        level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.graph_optimization_level = level
     options.log_severity_level = 4
     options.use_deterministic_compute = True
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

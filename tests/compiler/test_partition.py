@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+import hpu
 from hpu.compiler.errors import UnsupportedError
 from hpu.compiler.importer.load import load_model
 from hpu.compiler.partition import HostPart, HpuPart, partition
@@ -271,3 +272,16 @@ def test_random_models_in_random_parts(models, seed):
         entry.node for entry in result.placements if entry.on_host
     }
     assert names <= {entry.node for entry in result.placements}
+
+
+@pytest.mark.parametrize("seed", [0, 4, 7, 14, 17, 18, 23])
+def test_random_models_on_the_device(models, seed):
+    """Parts on the HPU and the host; an addition may differ by one step of 0.05.
+
+    Number 4 is a model that onnxruntime runs only without its optimiser.
+    """
+    model = random_model(models.Maker(np.random.default_rng(seed)))
+    feeds = {"x": np.random.default_rng(seed).normal(size=(1, 4, 5, 5)).astype(np.float32)}
+    found = hpu.InferenceSession(model, config="lab-16").run(None, feeds)
+    for value, want in zip(found, models.run(model, feeds), strict=True):
+        np.testing.assert_allclose(value, want, rtol=0, atol=0.051, err_msg=f"seed {seed}")
