@@ -16,7 +16,7 @@ from hpu.runtime.files import write_atomically
 
 __all__ = ["main", "measure", "merged"]
 
-_MODULES = ("bench_numbers", "bench_machine")
+_MODULES = ("bench_numbers", "bench_machine", "bench_cycles")
 
 
 class _File(msgspec.Struct):

@@ -121,6 +121,7 @@ class Vector:
             values = dict(self._queue.start().values)
             first = clock.now + times.vector_first + (values["source"] == Source.ACC)
             finish = self._conflicts.vector(values)
+            self._conflicts.writes(values, first + times.vector_write)
             after = finish(first)
             yield after
             while (later := finish(first)) != after:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from hpu.hw.config import Config
-from hpu.hw.isa import Operand, Source
+from hpu.hw.isa import Operand, Source, Space
 from hpu.hw.matrix_control import ADDRESS_STAGES
 from hpu.sim.access import Tap, count_of, loop, matmul_taps, window_taps
 from hpu.sim.cycles.constants import Times
@@ -91,6 +91,7 @@ class Conflicts:
         self._words = config.ub_depth // config.ub_segments
         self._matrix: list[_Reading] = []
         self._vector: list[_Reading] = []
+        self._writes: list[_Reading] = []
         self._adds: tuple[list[Block], list[Block]] = ([], [])
 
     def stream(self, values: dict[str, int], first: int, last: int) -> None:
@@ -123,6 +124,34 @@ class Conflicts:
 
         return finish
 
+    def writes(self, values: dict[str, int], first: int) -> None:
+        """VECTOR ``values`` writes its elements, were it never held, from step ``first`` on."""
+        steps = _steps(values)
+        box, words = loop(values, "d"), self._words
+        low, high = box.extent()
+        if low // words == high // words and steps == 1:
+            runs = [(box.size, 1 << low // words)]
+        else:
+            masks = np.zeros((box.size, steps), np.int64)
+            masks[:, -1] = np.left_shift(1, box.words().ravel() // words)
+            runs = _encoded(masks.ravel())
+        self._writes.append(_Reading(first, first + box.size * steps - 1, runs))
+
+    def load(self, values: dict[str, int]) -> Callable[[int, int, int], int]:
+        """From a row of LOAD, the cycle of its write and a number of rows to the last's write."""
+        box, words = loop(values, "d"), self._words
+        low, high = box.extent()
+        one = 1 << low // words if low // words == high // words else 0
+        flat = None if one else (box.words() // words).ravel()
+
+        def written(row: int, cycle: int, rows: int) -> int:
+            if values["space"] != Space.UB:
+                return cycle + rows - 1
+            mask = one or 1 << int(flat[min(row, box.size - 1)])  # type: ignore[index]
+            return walk(cycle, rows, _blocks(self._writes, mask, cycle)) - 1
+
+        return written
+
     def store(self, values: dict[str, int]) -> Reads:
         """When rows of STORE are read."""
         box, words = loop(values, "a"), self._words
@@ -141,15 +170,11 @@ class Conflicts:
 
     def _reads(self, values: dict[str, int]) -> Runs:
         """The steps of a VECTOR and what they read of the unified buffer."""
-        steps, taps = 1, []
-        if values["source"] == Source.UB:
-            steps = values["ky_count"] * values["kx_count"]
-            taps += list(window_taps(values))
+        taps = list(window_taps(values)) if values["source"] == Source.UB else []
+        steps = _steps(values)
         if values["operand"] == Operand.ADD:
-            first = steps if values["source"] == Source.UB else 0
             whole = (0, values["y_count"]), (0, values["x_count"])
-            taps.append(Tap(first, loop(values, "b"), *whole))
-            steps = first + 1
+            taps.append(Tap(steps - 1, loop(values, "b"), *whole))
         return self._runs(taps, values, steps)
 
     def _matmul(self, values: dict[str, int]) -> Runs:
@@ -177,6 +202,13 @@ class Conflicts:
             segments = tap.box.words() // self._words
             masks[:, slice(*tap.ys), slice(*tap.xs), tap.index] |= np.left_shift(1, segments)
         return _encoded(masks.ravel())
+
+
+def _steps(values: dict[str, int]) -> int:
+    """Steps of one element of a VECTOR."""
+    if values["source"] == Source.ACC:
+        return 1
+    return values["ky_count"] * values["kx_count"] + (values["operand"] == Operand.ADD)
 
 
 def _encoded(masks: np.ndarray) -> Runs:

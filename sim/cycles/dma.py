@@ -1,6 +1,7 @@
 """LOAD and WEIGHTS: rows from DRAM."""
 
 from collections import deque
+from collections.abc import Callable
 
 from hpu.hw.config import Config
 from hpu.sim.access import count_of
@@ -20,6 +21,8 @@ from hpu.sim.cycles.reader import Job, Reader, runs_of
 __all__ = ["Load", "Weights"]
 
 _LOAD, _WEIGHTS = 1, 2
+#: From a row, the cycle of its write and a number of rows to the last one's write.
+Written = Callable[[int, int, int], int]
 
 
 class _Rows:
@@ -28,23 +31,34 @@ class _Rows:
     def __init__(self, clock: Clock, reader: Reader):
         self._clock, self._reader = clock, reader
 
-    def take(self, first: int, job: Job, beats: int, takes: int) -> Process:
+    def take(
+        self, first: int, job: Job, beats: int, takes: int, written: Written | None = None
+    ) -> Process:
         """Take all of ``job``'s ``beats`` from cycle ``first`` on, in at least ``takes`` cycles.
 
-        Goes on in the cycle in which the last row is taken.
+        Goes on in the cycle in which the last row is taken. ``written``: the last cycle of some
+        writes, two cycles after their beats are taken, or more when they are held.
         """
-        reader, cost, pop = self._reader, takes / beats, float(first)
-        end = first
+        clock, reader, cost = self._clock, self._reader, takes / beats
+        pop, end, done = float(first), first, 0.0
+        hold = written or (lambda _row, cycle, rows: cycle + rows - 1)
         for _ in range(job.bursts):
             while not reader.arrivals:
                 yield reader.arrived
             come, last, count = reader.arrivals.popleft()
             pop = max(pop, come + BEAT)
-            end = max(round(pop + (count - 1) * cost), last + BEAT)
+            rows = round(done + count * cost) - round(done)
+
+            def ends(begin: float, rows: int = rows, row: float = done) -> float:
+                return hold(int(row), round(begin) + 2, rows) - 1 - cost
+
+            while clock.now < (end := max(round(ends(pop)), last + BEAT)):
+                yield end
+            done += count * cost
             pop = end + cost
-            yield end
             reader.release(count)
-        yield max(round(pop), end + 1)
+        final = max(round(pop), end + 1)
+        yield hold(max(round(done) - 1, 0), final + 1, 1) - 1
 
 
 class Load:
@@ -78,6 +92,7 @@ class Load:
             self._more.fire()
             while not job.all_taken:
                 yield job.taken
+            yield clock.now + 1
 
     def _plan(self) -> Process:
         clock = self._clock
@@ -105,7 +120,8 @@ class Load:
             _, job, values = self._plans.popleft()
             self._planned.fire()
             takes, beats = count_of(values), sum(map(sum, job.runs))
-            yield from rows.take(clock.now + 1, job, beats, max(takes, beats))
+            written = self._conflicts.load(values) if takes >= beats else None
+            yield from rows.take(clock.now + 1, job, beats, max(takes, beats), written)
             end = clock.now
             self._queue.done(end + 2)
 
@@ -149,6 +165,7 @@ class Weights:
             self._more.fire()
             while not job.all_taken:
                 yield job.taken
+            yield clock.now + 1
 
     def _write(self) -> Process:
         clock, rows, end = self._clock, _Rows(self._clock, self._reader), 0
