@@ -103,7 +103,9 @@ class _Walk:
             except UnsupportedError as error:
                 self.refused[rank] = error.reason
             except ModelError as error:
-                self.refused[rank] = str(error)
+                self.refused[rank] = str(error).removeprefix(
+                    f"{proto.op_type} node {proto.name!r} "
+                )
         for name in filter(None, proto.output):
             self._from_host(name)
 

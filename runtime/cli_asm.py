@@ -31,6 +31,8 @@ def asm(text: Path, output: Path, config: str) -> None:
         raise HpuError(f"{text} is not text.") from None
     except ValueError as error:
         raise HpuError(f"{text}: {error}") from None
+    if not data:
+        raise HpuError(f"{text} holds no instructions.")
     write_atomically(output, data)
 
 

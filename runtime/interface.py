@@ -93,7 +93,10 @@ def _checked(feeds: Mapping[str, Any], arg: NodeArg) -> np.ndarray:
         raise InputError(f"input {arg.name!r} is missing; it is {describe(arg)}.")
     if not arg.is_array:
         return feeds[arg.name]
-    value = np.asarray(feeds[arg.name])
+    try:
+        value = np.asarray(feeds[arg.name])
+    except ValueError:
+        raise InputError(f"input {arg.name!r} must be an array; its rows differ.") from None
     if value.dtype.name != arg.dtype:
         raise InputError(
             f"input {arg.name!r} must be {arg.dtype}, not {value.dtype.name}; convert it first."

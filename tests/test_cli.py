@@ -135,6 +135,7 @@ def test_check_says_what_runs(folder, tmp_path, quantised):
         (["asm", "none.s", "-o", "out"], "none.s cannot be read: No such file"),
         (["asm", "m.hpu", "-o", "out"], "m.hpu is not text"),
         (["asm", "bad.s", "-o", "out"], "bad.s"),
+        (["asm", "empty.s", "-o", "out"], "empty.s holds no instructions."),
         (["disasm", "none.bin"], "none.bin cannot be read: No such file"),
         (["disasm", "m.onnx"], "is neither a program file nor whole instructions"),
         (["disasm", "zero.bin"], "zero.bin"),
@@ -145,6 +146,7 @@ def test_check_says_what_runs(folder, tmp_path, quantised):
 def test_users_errors_are_one_sentence(folder, monkeypatch, arguments, text):
     monkeypatch.chdir(folder)
     (folder / "bad.s").write_text("JUMP n_count=1\n")
+    (folder / "empty.s").write_text("# nothing\n")
     (folder / "zero.bin").write_bytes(bytes(128))
     before = sorted(folder.iterdir())
     assert text in refuse(*arguments)

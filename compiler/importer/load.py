@@ -81,6 +81,10 @@ def read_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx
         copy = onnx.ModelProto()
         copy.CopyFrom(source)
         return copy
+    if not isinstance(source, str | os.PathLike | bytes):
+        raise ModelError(
+            f"the model must be a path, bytes or a ModelProto, not {type(source).__name__}"
+        )
     name = "the model" if isinstance(source, bytes) else source
     try:
         model = onnx.load_from_string(source) if isinstance(source, bytes) else onnx.load(source)

@@ -67,7 +67,9 @@ def bias_of(node: Node, value: object, x: OnnxQuant, weights: Weights) -> np.nda
         return _int32(node, np.broadcast_to(value.array.reshape(-1), steps.shape))
     real = value.real if isinstance(value, QuantConstant) else value.array
     real = np.broadcast_to(real.reshape(-1), steps.shape)
-    return _int32(node, np.rint(real.astype(np.float64) / steps.astype(np.float64)))
+    with np.errstate(divide="ignore", invalid="ignore"):  # steps may be 0; refused below
+        quotient = real.astype(np.float64) / steps.astype(np.float64)
+    return _int32(node, np.rint(quotient))
 
 
 def _int32(node: Node, bias: np.ndarray) -> np.ndarray:

@@ -74,6 +74,14 @@ def test_a_folder_is_not_a_model(tmp_path):
     refused(tmp_path, "cannot be read: Is a directory$")
 
 
+@pytest.mark.parametrize("model", [None, 3, ["m.onnx"]])
+def test_what_is_no_model_at_all(model):
+    text = f"the model must be a path, bytes or a ModelProto, not {type(model).__name__}"
+    refused(model, text)
+    with pytest.raises(ModelError, match=text):
+        hpu.InferenceSession(model)
+
+
 def test_a_name_that_is_no_text(maker, models, tmp_path):
     model = relu_model(maker)
     model.graph.node[1].name = "damaged_here"
@@ -149,6 +157,21 @@ def test_bad_scale(maker, scale):
 def test_bad_scale_is_refused_also_where_the_host_would_run_it(maker, scale):
     with pytest.raises(ModelError, match=r"QuantizeLinear node '.*' has the scale"):
         hpu.compile(relu_model(maker, scale=scale))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_refusal_names_its_node_once(maker):
+    """A bias that leaves int32 in steps of 0, told by the survey of a whole model."""
+    m = maker
+    tiny = [m.constant(np.asarray(1e-45, np.float32)), m.constant(np.int8(0))]
+    weights = m.weights((4, 3, 1, 1), 0, "int8", False)
+    bias = m.constant(np.ones(4, np.float32))
+    value = m.dq(m.q(m.input([1, 3, 4, 4]), tiny), tiny)
+    value = m.node("Conv", value, m.dq(weights[0], weights[1:]), bias)
+    quant = m.quant("int8")
+    m.output(m.dq(m.q(value, quant), quant))
+    with pytest.raises(HpuError, match=r"^Conv node '\w+': has a bias that is not finite, or does"):
+        hpu.compile(m.model(), no_fallback=True)
 
 
 def test_kernel_shape_that_is_not_the_weights(maker):

@@ -85,6 +85,7 @@ def test_a_float_model_is_quantised(float_model, quantised, inputs, calibration)
         ({"x": np.zeros((1, 3, 6), np.float32)}, r"must have shape .* not \[1, 3, 6\]"),
         ({"x": np.zeros((1, 3, 6, 7), np.float32)}, r"must have shape .* not \[1, 3, 6, 7\]"),
         ({"x": np.zeros((0, 3, 6, 6), np.float32)}, r"must have shape .* not \[0, 3, 6, 6\]"),
+        ({"x": [[1], [1, 2]]}, "input 'x' must be an array; its rows differ"),
         ([1], "feeds must be a dictionary of arrays, not list"),
     ],
 )
