@@ -23,8 +23,7 @@ demo: $(READY) ## ONNX to program to the 256x256 machine in RTL, compared byte f
 	@$(BIN)/python -m examples.digits.demo
 
 test: lint $(READY) ## everything: generated pages, lint, types, all tests
-	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow"
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 test-quick: $(READY) ## tests without full-size builds and long simulations
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow"

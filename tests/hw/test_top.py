@@ -10,7 +10,9 @@ from hpu.hw.top import Hpu
 from hpu.sim.testbench import simulate
 
 
-@pytest.mark.parametrize(("seed", "backpressure"), [(1, 0.0), (2, 0.5)])
+@pytest.mark.parametrize(
+    ("seed", "backpressure"), [(1, 0.0), pytest.param(2, 0.5, marks=pytest.mark.slow)]
+)
 def test_top(seed, backpressure):
     config = by_name("lab-16")
     simulate(

@@ -24,7 +24,9 @@ SHAPES = {
     ),
 }
 SEED = random.SystemRandom().randrange(1 << 31)
-PROGRAMS = 40
+#: Quick tests leave the others out.
+QUICK = {"lab-16"}
+PROGRAMS = 30
 
 
 def compare(device, machine, seed, length):
@@ -76,7 +78,9 @@ def simulation(config, dram_bytes, *, bytes_per_cycle=None, latency=None):
     return made
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in SHAPES]
+)
 @pytest.mark.parametrize("latency, share", [(None, 1.0), (1, 4.0), (150, 0.2)])
 def test_random_programs_equal_functional(name, latency, share):
     config = SHAPES[name]
