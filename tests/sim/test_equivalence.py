@@ -19,10 +19,30 @@ WIDE = dataclasses.replace(LAB, name="wide", rows=8, cols=24, ub_depth=256, acc_
 TALL = dataclasses.replace(
     LAB, name="tall", rows=32, cols=8, group=8, axi_bytes=16, ub_depth=384, ub_segments=3
 )
+#: One lane group, chunk per beat, segment, tile and table; the least accumulators, FIFO and queues.
+LEAST = dataclasses.replace(
+    LAB,
+    name="least",
+    rows=4,
+    cols=4,
+    tile=4,
+    ub_depth=64,
+    ub_segments=1,
+    acc_depth=4,
+    weight_tiles=2,
+    param_sets=2,
+    tables=1,
+    queue_depth=2,
+    axi_bytes=4,
+    burst_beats=4,
+    dram_bandwidth=800_000_000,
+    dram_latency=4,
+)
 SHAPES = [
     pytest.param(LAB, id="lab-16"),
     pytest.param(WIDE, id="wide", marks=pytest.mark.slow),
     pytest.param(TALL, id="tall", marks=pytest.mark.slow),
+    pytest.param(LEAST, id="least", marks=pytest.mark.slow),
 ]
 #: Latency in cycles and bytes per cycle of the memory: quick, usual, slow.
 MEMORIES = [(1, 1000.0), (20, 8.0), (150, 1.5)]
