@@ -147,12 +147,14 @@ def _check(
 
 
 def _fitting(value: onnx.ValueInfoProto, samples: np.ndarray) -> np.ndarray:
-    shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    dims = value.type.tensor_type.shape.dim
+    shape = [dim.dim_value for dim in dims]
     fits = samples.ndim == len(shape) and list(samples.shape[1:]) == shape[1:]
     if not fits or not samples.size or samples.shape[0] % max(1, shape[0]):
+        wanted = ", ".join(str(dim.dim_value or dim.dim_param or "?") for dim in dims)
         raise ModelError(
             f"the calibration samples of {value.name!r} have the shape {list(samples.shape)}; the "
-            f"model takes {shape}, with samples along the first axis"
+            f"model takes [{wanted}], with samples along the first axis"
         )
     samples = samples.astype(np.float32)
     if not np.isfinite(samples).all():

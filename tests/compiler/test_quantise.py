@@ -7,6 +7,7 @@ from onnx import numpy_helper
 from hpu.compiler.errors import ModelError
 from hpu.compiler.frontend import import_model
 from hpu.compiler.qoperator import export
+from hpu.compiler.quantise import quantise
 from hpu.compiler.reference import compare
 
 
@@ -103,6 +104,13 @@ def test_bad_calibration(models, samples, text):
     model = small_cnn(models, np.random.default_rng(0))
     with pytest.raises(ModelError, match=text):
         import_model(model, calibration=samples)
+
+
+def test_bad_calibration_names_the_symbolic_batch(models):
+    model = small_cnn(models, np.random.default_rng(0))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
+    with pytest.raises(ModelError, match=r"the model takes \[n, 1, 8, 8\], with samples"):
+        quantise(model, {"x": np.zeros((2, 1, 9, 8))})
 
 
 def test_weights_come_from_the_model(models):
