@@ -23,6 +23,8 @@ __all__ = [
 
 #: A file that the verb reads; a missing one is refused by the verb's own sentence.
 FILE = click.Path(path_type=Path)
+#: Columns of what is printed into a file or a pipe: a line stays one.
+_FILE_WIDTH = 1000
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -116,4 +118,7 @@ def console(*, stderr: bool = False) -> Any:
     """A rich console; progress and remarks go to stderr, results to stdout."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False)
+    made = Console(stderr=stderr, highlight=False)
+    if not made.is_terminal:
+        made.width = _FILE_WIDTH
+    return made

@@ -139,6 +139,7 @@ def test_check_says_what_runs(folder, tmp_path, quantised):
         (["disasm", "none.bin"], "none.bin cannot be read: No such file"),
         (["disasm", "m.onnx"], "is neither a program file nor whole instructions"),
         (["disasm", "zero.bin"], "zero.bin"),
+        (["run", "torn.hpu", "--input", "x.npz"], "torn.hpu is not an ONNX file, and no undamaged"),
         (["check", "x.npz"], "is not an ONNX file, or is damaged"),
         (["frobnicate"], "No such command 'frobnicate'"),
     ],
@@ -148,6 +149,7 @@ def test_users_errors_are_one_sentence(folder, monkeypatch, arguments, text):
     (folder / "bad.s").write_text("JUMP n_count=1\n")
     (folder / "empty.s").write_text("# nothing\n")
     (folder / "zero.bin").write_bytes(bytes(128))
+    (folder / "torn.hpu").write_bytes(b"x" + (folder / "m.hpu").read_bytes()[1:])
     before = sorted(folder.iterdir())
     assert text in refuse(*arguments)
     assert sorted(folder.iterdir()) == before
@@ -165,6 +167,14 @@ def test_an_input_without_samples_is_refused(folder, tmp_path, inputs):
     np.savez(tmp_path / "x.npz", x=inputs[:0])
     text = refuse("run", folder / "m.hpu", "--input", tmp_path / "x.npz")
     assert "input 'x' must have shape [5, 3, 6, 6], not [0, 3, 6, 6]." in text
+
+
+def test_lines_stay_whole_in_a_pipe(folder, tmp_path):
+    deep = tmp_path / ("deep" * 12) / ("deeper" * 6)
+    deep.mkdir(parents=True)
+    text = succeed("compile", folder / "m.onnx", "-o", deep / "m.hpu", *CONFIG)
+    last = text.splitlines()[-1]
+    assert "m.hpu: " in last and last.endswith("for lab-16")
 
 
 def test_a_wrong_name_lists_the_right_ones(folder, tmp_path, inputs):

@@ -91,14 +91,20 @@ def read_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx
     except FileNotFoundError as error:
         raise ModelError(f"{error.filename or name} does not exist") from None
     except (DecodeError, UnicodeDecodeError):
-        raise ModelError(f"{name} is not an ONNX file, or is damaged or cut short") from None
+        raise _no_model(name) from None
     except OSError as error:
         raise ModelError(f"{name} cannot be read: {error.strerror or first_line(error)}") from None
     except onnx.checker.ValidationError as error:
         raise ModelError(f"{name} cannot be read: {first_line(error)}") from None
     if not (model.graph.node or model.graph.output) or not _all_text(model):
-        raise ModelError(f"{name} is not an ONNX file, or is damaged or cut short")
+        raise _no_model(name)
     return model
+
+
+def _no_model(name: str | os.PathLike[str]) -> ModelError:
+    if os.fspath(name).endswith(".hpu"):
+        return ModelError(f"{name} is not an ONNX file, and no undamaged program file to run")
+    return ModelError(f"{name} is not an ONNX file, or is damaged or cut short")
 
 
 def _all_text(model: onnx.ModelProto) -> bool:
