@@ -1,6 +1,5 @@
 """Who keeps whom from a segment of the unified buffer or from a half of the accumulators."""
 
-import bisect
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
@@ -14,14 +13,12 @@ from hpu.sim.cycles.constants import Times
 
 __all__ = ["Conflicts", "Reads", "walk"]
 
-#: Instructions of a unit that may still read in the present or the next cycles.
-_LAST = 3
 #: First and last cycle in which something is taken.
 Block = tuple[int, int]
 #: Consecutive accesses, and the segments that they touch as a mask.
 Runs = list[tuple[int, int]]
-#: From a row and the cycle in which it is read at the earliest to when it is accepted.
-Reads = Callable[[int, int], int]
+#: From a row, the earliest cycle of its read and a number of rows to the last one's read.
+Reads = Callable[[int, int, int], int]
 
 
 def walk(cycle: int, steps: int, blocks: Iterable[Block]) -> int:
@@ -55,14 +52,6 @@ class _Reading:
                 place += count
         return self._found[mask]
 
-    def hold(self, mask: int, cycle: int) -> int:
-        """``cycle``, or the end of the block that holds it."""
-        blocks, place = self.blocks(mask), cycle - self.first
-        index = bisect.bisect_right(blocks, (place, 1 << 62)) - 1
-        if index < 0 or blocks[index][1] < place:
-            return cycle
-        return self.first + blocks[index][1] + 1
-
 
 def _blocks(readings: list[_Reading], mask: int, cycle: int) -> list[Block]:
     """When ``readings``, one after another, read a segment of ``mask``, from ``cycle`` on."""
@@ -73,14 +62,6 @@ def _blocks(readings: list[_Reading], mask: int, cycle: int) -> list[Block]:
         begin = reading.first
         found.append([(begin + first, begin + last) for first, last in reading.blocks(mask)])
     return [block for blocks in reversed(found) for block in blocks]
-
-
-def _held(readings: list[_Reading], mask: int, cycle: int) -> int:
-    """The first cycle from ``cycle`` on that none of the last ``readings`` holds."""
-    for reading in readings[-_LAST:]:
-        if reading.first <= cycle <= reading.last:
-            cycle = reading.hold(mask, cycle)
-    return cycle
 
 
 class Conflicts:
@@ -160,11 +141,10 @@ class Conflicts:
         readings = (self._matrix, self._vector)
         flat = None if one else (box.words() // words).ravel()
 
-        def accepted(row: int, cycle: int) -> int:
+        def accepted(row: int, cycle: int, rows: int) -> int:
             mask = one or 1 << int(flat[row])  # type: ignore[index]
-            while (later := max(_held(r, mask, cycle) for r in readings)) > cycle:
-                cycle = later
-            return cycle
+            blocks = [block for r in readings for block in _blocks(r, mask, cycle)]
+            return walk(cycle, rows, sorted(blocks)) - 1
 
         return accepted
 

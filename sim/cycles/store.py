@@ -114,11 +114,10 @@ class Store:
         """Read the rows of a burst; gives the cycle in which its first beat may be written."""
         clock, index = self._clock, min(int(row), work.rows - 1)
         wanted = max(self._read, self._room(end - row))
-        while clock.now < (read := work.reads(index, wanted)):
+        while clock.now < (read := work.reads(index, wanted, 1)):
             yield read
-        whole = work.reads(index, read + math.ceil(cost) - 1)
-        self._read = max(whole + 1, round(read + end - row))
-        return whole + STORE_PATH
+        self._read = work.reads(index, read, max(1, round(end - row))) + 1
+        return work.reads(index, read, math.ceil(cost)) + STORE_PATH
 
     def _room(self, rows: float) -> int:
         """The cycle in which the queue of rows has room for the first of ``rows`` more."""
