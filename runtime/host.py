@@ -9,6 +9,7 @@ import numpy as np
 from hpu.compiler.submodel import stamped_down
 from hpu.runtime.errors import HpuError
 from hpu.runtime.execution import Executor
+from hpu.runtime.ort_values import run_session
 from hpu.runtime.package import HostModel, Package
 from hpu.runtime.profile import Run
 from hpu.runtime.program import Program
@@ -123,7 +124,7 @@ class PackageRunner:
             return self._executor.run(part, known)
         feeds = {name: _contiguous(known[name]) for name in part.inputs}
         try:
-            values = self._session(part).run(list(part.outputs), feeds)
+            values = run_session(self._session(part), part.outputs, feeds)
         except HpuError:
             raise
         except Exception as error:  # onnxruntime's errors have no common base

@@ -1,5 +1,6 @@
 """The ONNX backend: models and single nodes, with symbolic sizes, in part on the host."""
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -65,6 +66,18 @@ def test_a_model_older_than_the_importer_runs_on_the_host(float_model, inputs):
     prepared = HpuBackend.prepare(model)
     np.testing.assert_array_equal(prepared.run([np.array([-1, 1], np.float32)])[0], [0, 1])
     assert prepared.placements[0].reason == "the model's opset is 6; convert it to opset 7 or later"
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float8_e5m2"])
+def test_element_types_that_numpy_does_not_have(name):
+    dtype = np.dtype(getattr(ml_dtypes, name))
+    x = np.array([0.5, -2, 3], np.float32)
+    there = helper.make_node("Cast", ["x"], ["y"], to=helper.np_dtype_to_tensor_dtype(dtype))
+    (small,) = hpu.backend.run_node(there, [x], opset_version=21)
+    assert small.dtype == dtype
+    np.testing.assert_array_equal(small.astype(np.float32), x)
+    back = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)
+    np.testing.assert_array_equal(hpu.backend.run_node(back, [small], opset_version=21)[0], x)
 
 
 def test_devices_and_wrong_inputs(quantised, inputs):
