@@ -83,6 +83,14 @@ class Config:
             f"ub_segments ({self.ub_segments}) times a power of two",
             self.ub_depth,
         )
+        # A segment of one word has no address, and its memory block no pin for it.
+        two = self.ub_depth >= 2 * self.ub_segments
+        _require(
+            two,
+            "ub_depth",
+            f"at least 2 words in each of {self.ub_segments} segments",
+            self.ub_depth,
+        )
         _require(self.ub_depth <= 1 << 22, "ub_depth", "at most 4194304", self.ub_depth)
         power = _is_power(self.acc_depth) and 4 <= self.acc_depth <= 1 << 16
         _require(power, "acc_depth", "a power of two from 4 to 65536", self.acc_depth)

@@ -36,6 +36,7 @@ def test_unknown_name():
         ({"cols": 512}, "cols must be at most 256, not 512"),
         ({"tile": 4, "group": 12, "rows": 12, "cols": 12}, "group must be a power of two, not 12"),
         ({"ub_depth": 1000}, "ub_depth must be ub_segments (4) times a power of two, not 1000"),
+        ({"ub_depth": 4}, "ub_depth must be at least 2 words in each of 4 segments, not 4"),
         ({"ub_depth": 1 << 23}, "ub_depth must be at most 4194304, not 8388608"),
         ({"acc_depth": 100}, "acc_depth must be a power of two from 4 to 65536, not 100"),
         ({"acc_depth": 2}, "acc_depth must be a power of two from 4 to 65536, not 2"),
