@@ -20,7 +20,7 @@ from hpu.compiler.partition import partition
 from hpu.compiler.placement import Placement, refuse_fallback
 from hpu.compiler.quantise import is_float, quantise
 from hpu.hw.config import Config
-from hpu.runtime.interface import NodeArg
+from hpu.runtime.interface import NodeArg, is_batched
 from hpu.runtime.package import HostModel, Package, Value
 from hpu.runtime.planning import declared, outputs_of, plan
 from hpu.runtime.source import Calibration, Network, Source, first_size, node_args, samples
@@ -144,7 +144,8 @@ class _InPlace:
         if no_fallback:
             refuse_fallback(self.placements)
         self.inputs, self.outputs = node_args(inputs), node_args(outputs)
-        self.fixed: int | None = first_size(self.inputs)
+        open_ = any(map(is_batched, self.inputs))
+        self.fixed: int | None = None if open_ else first_size(self.inputs)
         part = HostModel(
             model=b"",
             inputs=tuple(value.name for value in inputs),
