@@ -99,7 +99,7 @@ class Store:
                 due = yield from self._fetch(work, row, end, max(work.rows / beats, 1.0))
                 yield max(due, self._asked + 2, self._free)
                 first, last = self._bandwidth.claim(clock.now, count)
-                last = max(last, self._read - 1 + STORE_PATH)
+                last = yield from self._end(work, row, end, last)
                 self.beats += count
                 self._free = last + 1
                 self._answers.append(last + latency)
@@ -116,8 +116,18 @@ class Store:
         wanted = max(self._read, self._room(end - row))
         while clock.now < (read := work.reads(index, wanted, 1)):
             yield read
-        self._read = work.reads(index, read, max(1, round(end - row))) + 1
+        self._read = read
         return work.reads(index, read, math.ceil(cost)) + STORE_PATH
+
+    def _end(
+        self, work: _Writing, row: float, end: float, last: int
+    ) -> Generator[int | Event, None, int]:
+        """Wait for the burst's end, which is ``last`` or, when its rows are held, later."""
+        clock, index, rows = self._clock, min(int(row), work.rows - 1), max(1, round(end - row))
+        while clock.now < (later := max(last, work.reads(index, self._read, rows) + STORE_PATH)):
+            yield later
+        self._read = work.reads(index, self._read, rows) + 1
+        return later
 
     def _room(self, rows: float) -> int:
         """The cycle in which the queue of rows has room for the first of ``rows`` more."""
