@@ -1,7 +1,8 @@
 """Who keeps whom from a segment of the unified buffer or from a half of the accumulators."""
 
+import bisect
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -64,6 +65,11 @@ def _blocks(readings: list[_Reading], mask: int, cycle: int) -> list[Block]:
     return [block for blocks in reversed(found) for block in blocks]
 
 
+def _late(blocks: list[Block], cycle: int) -> list[Block]:
+    """Those of ``blocks``, in order of their ends, that end in ``cycle`` or later."""
+    return blocks[bisect.bisect_left(blocks, cycle, key=lambda block: block[1]) :]
+
+
 class Conflicts:
     """What the matrix unit takes, as far as it is known, and what the others must wait for."""
 
@@ -90,7 +96,7 @@ class Conflicts:
         """
         reading = _Reading(0, 0, self._reads(values))
         self._vector.append(reading)
-        adds: Sequence[Block] = ()
+        adds: list[Block] = []
         if values["source"] == Source.ACC:
             adds = self._adds[values["a_base"] // (self._config.acc_depth // 2)]
 
@@ -98,7 +104,7 @@ class Conflicts:
             begin = cycle
             for steps, mask in reading.runs:
                 blocks = _blocks(self._matrix, mask, begin)
-                late = [block for block in adds if block[1] >= begin]
+                late = _late(adds, begin)
                 cycle = walk(cycle, steps, sorted(blocks + late))
             reading.first, reading.last = begin, cycle - 1
             return cycle
