@@ -72,7 +72,7 @@ def placement_table(placed: Sequence["Placement"]) -> Table:
     """Where every node of a model runs."""
     result = table("node", "operator", "runs on", "as, or why")
     for entry in placed:
-        where, how = "HPU", escape(entry.operation) or "part of the rest"
+        where, how = "HPU", escape(entry.operation) or "in its neighbours"
         if entry.on_host:
             where, how = "[yellow]host[/]", escape(entry.reason)
         result.add_row(escape(entry.node), entry.op_type, where, how)
