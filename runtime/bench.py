@@ -16,7 +16,7 @@ from hpu.runtime.files import write_atomically
 
 __all__ = ["main", "measure", "merged"]
 
-_MODULES = ("bench_numbers", "bench_machine", "bench_cycles")
+_MODULES = ("bench_numbers", "bench_machine", "bench_cycles", "bench_onnx")
 
 
 class _File(msgspec.Struct):
