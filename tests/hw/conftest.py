@@ -18,7 +18,13 @@ SHAPES = {
 }
 
 
-@pytest.fixture(params=SHAPES)
+#: Shapes of the quick suite.
+QUICK = {"lab-16", "chunk-beat"}
+
+
+@pytest.fixture(
+    params=[pytest.param(s, marks=[] if s in QUICK else pytest.mark.slow) for s in SHAPES]
+)
 def shape(request: pytest.FixtureRequest) -> Config:
     """One of the shapes."""
     return SHAPES[request.param]

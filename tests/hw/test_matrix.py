@@ -20,7 +20,7 @@ SHAPES = {
 }
 
 
-QUICK = {"lab", "wide", "many-tiles"}
+QUICK = {"lab", "wide"}
 
 
 @pytest.mark.parametrize(

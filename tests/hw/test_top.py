@@ -10,9 +10,8 @@ from hpu.hw.top import Hpu
 from hpu.sim.testbench import simulate
 
 
-@pytest.mark.parametrize(
-    ("seed", "backpressure"), [(1, 0.0), pytest.param(2, 0.5, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "backpressure"), [(1, 0.0), (2, 0.5)])
 def test_top(seed, backpressure):
     config = by_name("lab-16")
     simulate(

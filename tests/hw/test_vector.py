@@ -16,6 +16,7 @@ SHAPES = [
     (4, 4, 4, 2, 320, 5),
     (4, 28, 1, 1, 256, 2),  # more lane groups than stages
 ]
+QUICK = SHAPES[:2]
 
 
 def shaped(rows, cols, group, tables, ub_depth, ub_segments):
@@ -34,7 +35,10 @@ def shaped(rows, cols, group, tables, ub_depth, ub_segments):
     )
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [pytest.param(s, marks=[] if s in QUICK else pytest.mark.slow, id=str(s)) for s in SHAPES],
+)
 def test_vector_unit(shape):
     config = shaped(*shape)
     counts = {"instructions": 12, "faults": 12, "stops": 12}

@@ -76,6 +76,7 @@ def test_blocks_within_blocks_delay_and_add(tmp_path, flat):
     assert values[3:] == [10 * cycle + 4 * 3 for cycle in range(5)]
 
 
+@pytest.mark.slow
 def test_change_rebuilds_the_block_and_what_contains_it_only(tmp_path, monkeypatch):
     monkeypatch.setenv("HPU_CACHE", str(tmp_path))
     other = LEAF.replace("module leaf", "module other").replace("STEP", "7")
