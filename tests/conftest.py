@@ -1,9 +1,10 @@
-"""A small network that several tests share."""
+"""A small network and a hand-made program that several tests share."""
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tests.product import make_product
 
 from hpu.compiler.quantise import quantise
 
@@ -67,3 +68,9 @@ def float_model() -> onnx.ModelProto:
 def calibration() -> np.ndarray:
     """The samples that the small network was quantised with."""
     return samples(16)
+
+
+@pytest.fixture
+def product():
+    """Makes a hand-made program: ``product(config, rows=…, seed=…)``."""
+    return make_product
