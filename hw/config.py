@@ -56,6 +56,16 @@ class Config:
     dram_bandwidth: int
     #: Cycles from an accepted AXI4 read address to its first data beat.
     dram_latency: int
+    #: Bytes per second between the host's memory and the DRAM.
+    link_bandwidth: int
+    #: Nanoseconds until a transfer over the link, or a start of the machine, takes effect.
+    link_latency_ns: int
+    #: Multiply-accumulates per second of the host that would run a network instead (int8).
+    host_macs: int
+    #: Bytes per second of operands and results of the host.
+    host_bandwidth: int
+    #: Nanoseconds that the host spends on every operator beside.
+    host_op_ns: int
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -159,10 +169,18 @@ class Config:
         return 1 << (width - 1).bit_length()
 
     def digest(self) -> bytes:
-        """SHA-256 over every number, not the name: equal ones run the same programs."""
+        """SHA-256 over every number of the machine: equal ones run the same programs.
+
+        Neither the name nor what the machine is attached to (link and host) is part of it.
+        """
         numbers = dataclasses.asdict(self)
-        del numbers["name"]
+        for name in ("name", *_SURROUNDINGS):
+            del numbers[name]
         return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).digest()
+
+
+#: Numbers that say what a machine is attached to.
+_SURROUNDINGS = ("link_bandwidth", "link_latency_ns", "host_macs", "host_bandwidth", "host_op_ns")
 
 
 def _is_power(value: int) -> bool:
@@ -196,6 +214,11 @@ CONFIGS: dict[str, Config] = {
             clock_hz=700_000_000,
             dram_bandwidth=34_000_000_000,
             dram_latency=70,
+            link_bandwidth=14_000_000_000,  # PCIe 3.0 x16, as TPU v1
+            link_latency_ns=1_000,
+            host_macs=100_000_000_000,  # one core of a server with 512-bit int8 products
+            host_bandwidth=10_000_000_000,
+            host_op_ns=2_000,
         ),
         Config(
             name="lab-16",
@@ -216,6 +239,11 @@ CONFIGS: dict[str, Config] = {
             clock_hz=100_000_000,
             dram_bandwidth=800_000_000,
             dram_latency=20,
+            link_bandwidth=100_000_000,
+            link_latency_ns=1_000,
+            host_macs=50_000_000,  # an embedded core at the machine's clock
+            host_bandwidth=100_000_000,
+            host_op_ns=50_000,
         ),
     )
 }

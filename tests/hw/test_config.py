@@ -76,3 +76,9 @@ def test_digest_is_of_the_numbers_only():
             changed = dataclasses.replace(LAB, **{field.name: getattr(LAB, field.name) + 1})
             digests.add(changed.digest())
     assert len(digests) == 6
+
+
+def test_link_and_host_are_not_part_of_the_machine():
+    attached = dataclasses.replace(LAB, link_bandwidth=1, host_op_ns=1)
+    assert attached.digest() == LAB.digest()
+    assert dataclasses.replace(LAB, dram_latency=21).digest() != LAB.digest()
