@@ -189,8 +189,8 @@ def configurations_page() -> str:
     return _page(
         "# Configurations",
         "A configuration is complete and validated; rows and columns may differ. A program runs on "
-        "every machine whose numbers have the same SHA-256. The `link_` and `host_` numbers are not "
-        "part of it: they say what the machine is attached to, and only "
+        "every machine whose numbers have the same SHA-256. The `link_` and `host_` numbers are "
+        "not part of it: they say what the machine is attached to, and only "
         "[placement](compiler/partition.md) reads them.",
         _table(
             ("number", *CONFIGS, "meaning"),
