@@ -59,10 +59,11 @@ class Space:
 
 @dataclasses.dataclass(frozen=True)
 class Scratch:
-    """Working memory of one operation: the plan it follows, and a base for each of its buffers."""
+    """Working memory of one operation: the plan it follows; base and words of its buffers."""
 
     plan: object
     bases: tuple[int, ...]
+    sizes: tuple[int, ...]
 
 
 #: Given an operation, the tensors that are in DRAM, and the free space: plan and buffer sizes.
@@ -151,7 +152,7 @@ class _Attempt:
         plan, sizes = found
         bases = self._space.take_all(sizes)
         assert bases is not None, "a planner's sizes must fit"
-        self.scratch.append(Scratch(plan, tuple(bases)))
+        self.scratch.append(Scratch(plan, tuple(bases), tuple(sizes)))
         for base, words in zip(bases, sizes, strict=True):
             self._space.give(base, words)
         return True

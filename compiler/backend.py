@@ -14,6 +14,7 @@ from hpu.compiler.lower_stream import plan_stream
 from hpu.compiler.overflow import check_overflow
 from hpu.compiler.plan_conv import plan_conv
 from hpu.compiler.prefetch import hoist_weights
+from hpu.compiler.residences import residences
 from hpu.compiler.sync import insert_tokens
 from hpu.compiler.weights_image import Image
 from hpu.hw.config import Config
@@ -62,6 +63,7 @@ def compile_graph(graph: Graph, config: Config, *, keep: bool = False) -> Progra
         outputs=_ports(graph, graph.outputs, addresses),
         kept=_ports(graph, kept, addresses),
         nodes=nodes,
+        memory=residences(graph, config, bases, scratch, addresses),
     )
 
 

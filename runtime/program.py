@@ -17,6 +17,7 @@ from hpu.hw.config import CONFIGS, Config
 from hpu.hw.isa import INSTRUCTION_BYTES
 from hpu.runtime.errors import ProgramError
 from hpu.runtime.files import write_atomically
+from hpu.runtime.residence import SPACES, Residence
 
 if TYPE_CHECKING:
     from hpu.compiler.ir import HostTensor
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT_VERSION", "MAGIC", "NodeRange", "Port", "Program", "Segment", "load", "save"]
 
 MAGIC = b"HPUPROG\n"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 3
 #: Versions that are read: a program alone, and a package (:mod:`hpu.runtime.package`).
-VERSIONS = (FORMAT_VERSION, 2)
+VERSIONS = (FORMAT_VERSION, 4)
 
 _PREFIX = struct.Struct("<8sII")  # magic, version, header bytes
 _DIGEST_BYTES = 32
@@ -74,13 +75,17 @@ _HOST_FIELDS = [name for name in Port.__struct_fields__ if name not in ("address
 
 
 class NodeRange(msgspec.Struct, frozen=True):
-    """``count`` instructions from ``first`` on belong to ONNX node ``name`` of ``macs`` MACs."""
+    """``count`` instructions from ``first`` on belong to ONNX node ``name`` of ``macs`` MACs.
+
+    ``mapping`` says in words how the node was laid on the machine, and why; empty: nothing to say.
+    """
 
     first: int
     count: int
     name: str
     op_type: str
     macs: int
+    mapping: str = ""
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +94,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     ``image`` holds weights, parameters and tables; the device loads it, and the instructions at
     ``program_address``. ``dram_bytes`` is the extent of all DRAM that the program uses. ``kept``
     are the intermediate tensors that a program compiled with ``keep=True`` also leaves in DRAM.
+    ``memory`` tells what stands where while which nodes run; a device does not need it.
     """
 
     config_name: str
@@ -101,6 +107,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[Port, ...]
     nodes: tuple[NodeRange, ...]
     kept: tuple[Port, ...] = ()
+    memory: tuple[Residence, ...] = ()
 
     @property
     def instruction_count(self) -> int:
@@ -168,6 +175,7 @@ class _Header(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[Port, ...]
     nodes: tuple[NodeRange, ...]
     kept: tuple[Port, ...]
+    memory: tuple[Residence, ...]
 
 
 _SHARED = [name for name in _Header.__struct_fields__ if name in Program.__struct_fields__]
@@ -382,6 +390,8 @@ def _check_header(header: _Header, name: str) -> None:
     for node in header.nodes:
         inside = node.first >= 0 and node.count >= 0 and node.first + node.count <= count
         _require(inside, name, f"node {node.name!r} has instructions outside the program")
+    for held in header.memory:
+        _check_residence(held, len(header.nodes), name)
 
 
 def _check_extent(address: int, size: int, header: _Header, name: str) -> None:
@@ -401,6 +411,12 @@ def _check_port(port: Port, header: _Header, name: str) -> None:
     )
     types = port.dtype in ("float32", "int8", "uint8") and port.quantised in ("int8", "uint8")
     _require(types, name, f"{port.name!r} has an unknown type")
+
+
+def _check_residence(held: Residence, nodes: int, name: str) -> None:
+    good = held.space in SPACES and held.base >= 0 and held.size >= 0
+    good = good and 0 <= held.first <= held.last < nodes
+    _require(good, name, f"the place of {held.name!r} makes no sense")
 
 
 def _product(shape: Sequence[int]) -> int:

@@ -11,6 +11,7 @@ from hpu.hw.config import CONFIGS
 from hpu.runtime import program as files
 from hpu.runtime.errors import HpuError, ProgramError
 from hpu.runtime.program import NodeRange, Port, Program, Segment
+from hpu.runtime.residence import Residence
 
 LAB = CONFIGS["lab-16"]
 
@@ -32,6 +33,11 @@ def port(**changes) -> Port:
     return Port(**{**fields, **changes})
 
 
+def held(**changes) -> Residence:
+    fields = {"space": "ub", "kind": "tensor", "name": "x", "base": 3, "size": 9}
+    return Residence(**{**fields, "first": 0, "last": 0, **changes})
+
+
 def program(**changes) -> Program:
     fields = {
         "config_name": "lab-16",
@@ -42,7 +48,8 @@ def program(**changes) -> Program:
         "dram_bytes": 4096,
         "inputs": (port(),),
         "outputs": (port(name="y", address=128),),
-        "nodes": (NodeRange(0, 2, "conv", "Conv", 5),),
+        "nodes": (NodeRange(0, 2, "conv", "Conv", 5, "two taps side by side"),),
+        "memory": (held(),),
     }
     return Program(**{**fields, **changes})
 
@@ -95,7 +102,7 @@ def test_another_version_is_named(path, tmp_path):
     data[8:12] = struct.pack("<I", 7)
     name = write(tmp_path / "new.hpu", bytes(data))
     with pytest.raises(
-        ProgramError, match="has format version 7, and this release reads versions 1 and 2"
+        ProgramError, match="has format version 7, and this release reads versions 3 and 4"
     ):
         files.load(name)
 
@@ -130,6 +137,8 @@ def test_an_unknown_configuration_is_named(tmp_path):
         ({"inputs": (port(shape=(2, 3, 4, 5)),)}, "'x' has shapes that do not agree"),
         ({"inputs": (port(perm=(0, 1, 2, 3)),)}, "'x' has shapes that do not agree"),
         ({"inputs": (port(dtype="float64"),)}, "'x' has an unknown type"),
+        ({"memory": (held(last=1),)}, "the place of 'x' makes no sense"),
+        ({"memory": (held(space="disk"),)}, "the place of 'x' makes no sense"),
     ],
 )
 def test_nonsense_with_a_right_checksum_is_refused(changes, reason, tmp_path):

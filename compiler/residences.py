@@ -1,0 +1,82 @@
+"""What a compiled graph holds in the unified buffer and in DRAM, for reports."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from hpu.compiler.allocate import Scratch, describe, tensor_words
+from hpu.compiler.ir import Graph
+from hpu.hw.config import Config
+from hpu.runtime.layout import tensor_bytes
+from hpu.runtime.residence import Residence
+
+__all__ = ["residences"]
+
+
+def residences(
+    graph: Graph,
+    config: Config,
+    bases: Mapping[str, int],
+    scratch: Sequence[Scratch],
+    addresses: Mapping[str, int],
+) -> tuple[Residence, ...]:
+    """Every tensor and working buffer of ``graph``, each while the operations need it.
+
+    ``bases`` and ``scratch`` are what ``allocate`` gave; ``addresses`` are places in DRAM.
+    """
+    lives = _lives(graph)
+    found = [*_tensors(graph, config, bases, lives), *_buffers(graph, scratch)]
+    return (*found, *_dram(graph, config, addresses, lives))
+
+
+def _lives(graph: Graph) -> dict[str, tuple[int, int]]:
+    """First and last operation that touches each tensor."""
+    lives: dict[str, tuple[int, int]] = {}
+    for index, op in enumerate(graph.ops):
+        for tensor in (*op.inputs, op.out):
+            lives[tensor.name] = (lives.get(tensor.name, (index, index))[0], index)
+    return lives
+
+
+def _tensors(
+    graph: Graph, config: Config, bases: Mapping[str, int], lives: Mapping[str, tuple[int, int]]
+) -> Iterator[Residence]:
+    for name, base in bases.items():
+        words = tensor_words(graph.tensors[name], config)
+        first, last = lives[name]
+        yield Residence(
+            space="ub", kind="tensor", name=name, base=base, size=words, first=first, last=last
+        )
+
+
+def _buffers(graph: Graph, scratch: Sequence[Scratch]) -> Iterator[Residence]:
+    for index, (op, memory) in enumerate(zip(graph.ops, scratch, strict=True)):
+        for base, size in zip(memory.bases, memory.sizes, strict=True):
+            yield Residence(
+                space="ub",
+                kind="buffer",
+                name=describe(op),
+                base=base,
+                size=size,
+                first=index,
+                last=index,
+            )
+
+
+def _dram(
+    graph: Graph, config: Config, addresses: Mapping[str, int], lives: Mapping[str, tuple[int, int]]
+) -> Iterator[Residence]:
+    """Inputs and outputs are the host's, hence there all the time."""
+    kinds = {host.tensor: "input" for host in graph.inputs}
+    kinds |= {host.tensor: "output" for host in graph.outputs}
+    end = len(graph.ops) - 1
+    for name, address in addresses.items():
+        kind = kinds.get(name, "tensor")
+        first, last = lives[name] if kind == "tensor" else (0, end)
+        yield Residence(
+            space="dram",
+            kind=kind,
+            name=name,
+            base=address,
+            size=tensor_bytes(graph.tensors[name].shape, config),
+            first=first,
+            last=last,
+        )
