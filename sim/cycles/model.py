@@ -72,7 +72,7 @@ class _Machine:
             start=_joined([queue.starts for queue in queues.values()]),
             end=_joined([queue.ends for queue in queues.values()]),
             cycles=cycles,
-            causes=attribution(queues[Unit.MATRIX], self._matrix.streams, finished, cycles),
+            charges=attribution(queues[Unit.MATRIX], self._matrix.streams, finished, cycles),
             busy={u.name.lower(): busy(q.starts, q.ends) for u, q in queues.items()},
             read_beats=self._port.beats,
             write_beats=self._store.beats,

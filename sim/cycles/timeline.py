@@ -23,7 +23,8 @@ class Timeline:
     Instruction ``pc`` ran on ``unit`` from cycle ``start``, when the unit took it, to ``end``, when
     it was done: int64 arrays of equal length, unit by unit. ``causes`` charges every cycle of the
     matrix unit as ``csr.MATRIX_CAUSES`` does; ``busy`` are the cycles in which each unit had an
-    instruction; ``read_beats`` and ``write_beats`` are beats of the memory port.
+    instruction; ``read_beats`` and ``write_beats`` are beats of the memory port. ``charges`` are
+    the causes by instruction of the matrix unit, as :func:`attribution` gives them.
     """
 
     unit: np.ndarray
@@ -31,10 +32,16 @@ class Timeline:
     start: np.ndarray
     end: np.ndarray
     cycles: int
-    causes: dict[str, int]
+    charges: np.ndarray
     busy: dict[str, int]
     read_beats: int
     write_beats: int
+
+    @property
+    def causes(self) -> dict[str, int]:
+        """Cycles of the matrix unit by cause."""
+        totals = self.charges.sum(0).tolist()
+        return {cause.name: n for cause, n in zip(csr.MATRIX_CAUSES, totals, strict=True)}
 
     def events(self) -> np.ndarray:
         """Starts and ends as a device's log has them, in order of cycles."""
@@ -61,27 +68,36 @@ def busy(starts: list[int], ends: list[int]) -> int:
     return total
 
 
-def attribution(queue: Queue, streams: list[Stream], finished: int, cycles: int) -> dict[str, int]:
-    """Every cycle of the matrix unit by cause.
+def attribution(queue: Queue, streams: list[Stream], finished: int, cycles: int) -> np.ndarray:
+    """Every cycle of the matrix unit by cause: int64 [instructions of the unit + 1, causes].
 
-    ``finished``: the cycle in which the last instruction of the program has been handed out.
+    A row are the cycles from the row before to the end of streaming, in the order of
+    ``csr.MATRIX_CAUSES``; the last one is what comes after the last instruction. ``finished``: the
+    cycle in which the last instruction of the program has been handed out.
     """
-    causes = {cause.name: 0 for cause in csr.MATRIX_CAUSES}
+    charges = np.zeros((len(streams) + 1, len(csr.MATRIX_CAUSES)), np.int64)
     at = 0  # first cycle that is not charged yet
 
-    def charge(name: str, until: int) -> None:
+    def charge(row: int, name: str, until: int) -> None:
         nonlocal at
-        causes[f"MATRIX_{name}"] += max(0, until - at)
+        charges[row, _COLUMN[name]] += max(0, until - at)
         at = max(at, until)
 
-    for stream, head, granted in zip(streams, queue.heads, queue.granted, strict=True):
-        charge("FETCH", head)
+    for row, (stream, head, granted) in enumerate(
+        zip(streams, queue.heads, queue.granted, strict=True)
+    ):
+        charge(row, "FETCH", head)
         for name, cycle in zip(("INPUT", "ACCUMULATOR", "TOKEN"), granted, strict=True):
-            charge(name, cycle)
-        charge("SETUP", stream.switched + 1)
-        charge("WEIGHTS", stream.first)
-        charge("PADDING", min(cycles, at + stream.padding))
-        charge("USEFUL", stream.last + 1)
-    charge("FETCH", min(finished, cycles))
-    charge("DRAINED", cycles)
-    return causes
+            charge(row, name, cycle)
+        charge(row, "SETUP", stream.switched + 1)
+        charge(row, "WEIGHTS", stream.first)
+        charge(row, "PADDING", min(cycles, at + stream.padding))
+        charge(row, "USEFUL", stream.last + 1)
+    charge(-1, "FETCH", min(finished, cycles))
+    charge(-1, "DRAINED", cycles)
+    return charges
+
+
+_COLUMN = {
+    cause.name.removeprefix("MATRIX_"): column for column, cause in enumerate(csr.MATRIX_CAUSES)
+}
