@@ -14,7 +14,8 @@ class Placement(msgspec.Struct, frozen=True):
 
     ``operation`` names the HPU's operation that the node is part of; it is empty for a node that
     costs nothing there. ``reason`` says why the node runs on the host; it is empty for a node of
-    the HPU. ``follows``: the node is on the host only because its neighbours are.
+    the HPU. ``follows``: the node is on the host only because its neighbours are. ``note`` says of
+    a node of the HPU that its region would be faster on the host.
     """
 
     node: str
@@ -22,6 +23,7 @@ class Placement(msgspec.Struct, frozen=True):
     operation: str = ""
     reason: str = ""
     follows: bool = False
+    note: str = ""
 
     @property
     def on_host(self) -> bool:

@@ -5,6 +5,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import hpu
+from hpu.compiler.cost import Cost
 from hpu.compiler.errors import UnsupportedError
 from hpu.compiler.importer.load import load_model
 from hpu.compiler.partition import HostPart, HpuPart, partition
@@ -94,6 +95,69 @@ def test_parts_are_convex(maker):
     assert [value.name for value in result.parts[2].model.graph.input] == [soft, start]
 
 
+@pytest.mark.parametrize("first", ["host", "HPU"])
+def test_a_branch_that_only_a_later_part_reads_is_a_piece_of_it(maker, models, first):
+    """A convolution beside host, HPU: both convolutions and the addition are one region."""
+    m, quant = maker, maker.quant("int8")
+    x = m.input([1, 3, 4, 4])
+    beside = convolution(m, m.q(x, quant), quant)
+    start = m.q(x, quant)
+    begun = m.dq(start if first == "host" else convolution(m, start, quant), quant)
+    soft = m.q(m.node("Softmax", begun, axis=1), quant)
+    after = convolution(m, soft, quant)
+    m.output(m.dq(m.q(m.node("Add", m.dq(beside, quant), m.dq(after, quant)), quant), quant))
+    result = cut(m)
+    assert sides(result.parts) == (["host", "HPU"] if first == "host" else ["HPU", "host", "HPU"])
+    last = result.parts[-1]
+    assert len([op for op in last.graph.ops if type(op).__name__ == "Conv"]) == 2
+    assert [value.name for value in last.model.graph.output] == [m.outputs[0].name]
+    feeds = {"x": np.random.default_rng(0).normal(size=(1, 3, 4, 4)).astype(np.float32)}
+    want = models.run(m.model(), feeds)[0]
+    known = execute(models, result.parts, feeds)
+    np.testing.assert_array_equal(known[m.outputs[0].name], want)
+
+
+def costs(*seconds):
+    """The cost of each region in turn, in microseconds on the HPU and the host; and the calls."""
+    called = []
+
+    def cost(graph, compiled):
+        called.append([name for op in graph.ops for name in op.nodes])
+        hpu, host = seconds[len(called) - 1]
+        return Cost(hpu * 1e-6, host * 1e-6)
+
+    return cost, called
+
+
+def two_regions(m):
+    quant = m.quant("int8")
+    value = convolution(m, m.q(m.input([1, 3, 4, 4]), quant), quant)
+    value = m.q(m.node("Softmax", m.dq(value, quant), axis=1), quant)
+    m.output(m.dq(convolution(m, value, quant), quant))
+
+
+def test_a_region_that_does_not_pay_goes_to_the_host(maker):
+    two_regions(maker)
+    cost, called = costs((3, 2), (1.25, 2000))
+    compiled = []
+    result = cut(maker, compile=compiled.append, cost=cost)
+    assert sides(result.parts) == ["host", "HPU"]
+    assert reasons(result)["Conv"] == ("slower on the HPU than on the host (3.0 µs against 2.0 µs)")
+    assert str(result.parts[1].cost) == "1.2 µs against 2,000 µs"
+    assert len(compiled) == len(called) == 2, "every region is compiled once"
+    assert not any(entry.note for entry in result.placements)
+
+
+def test_a_region_that_does_not_pay_stays_where_it_is_forced(maker):
+    two_regions(maker)
+    cost, _ = costs((3, 2), (1, 2))
+    result = cut(maker, cost=cost, force=True)
+    assert sides(result.parts) == ["HPU", "host", "HPU"]
+    notes = {entry.note for entry in result.placements if entry.node in result.parts[0].nodes}
+    assert notes == {"slower than on the host (3.0 µs against 2.0 µs)"}
+    assert not any(entry.note for entry in result.placements if entry.node in result.parts[2].nodes)
+
+
 def test_a_float_result_takes_its_operator_to_the_host(maker):
     m, quant = maker, maker.quant("int8")
     weights = m.weights((3, 3, 1, 1), 0, "int8", False)
@@ -121,7 +185,7 @@ def test_a_raw_float_beside_its_quantised_self(maker, models):
     value = m.dq(convolution(m, m.q(x, quant), quant), quant)
     m.output(m.node("Mul", value, m.node("Relu", x)))
     result = cut(m)
-    assert sides(result.parts) == ["host", "HPU", "host"]
+    assert sides(result.parts) == ["HPU", "host"]
     assert "is not quantised" in reasons(result)["Relu"]
     feeds = {"x": np.random.default_rng(1).normal(size=(1, 3, 4, 4)).astype(np.float32)}
     name = m.outputs[0].name
