@@ -19,7 +19,7 @@ from hpu.compiler.errors import UnsupportedError
 from hpu.compiler.frontend import import_quantised
 from hpu.compiler.levels import HOST, HPU, Key, levels
 from hpu.compiler.net import Net
-from hpu.compiler.placement import Placement
+from hpu.compiler.placement import SLOWER, Placement
 from hpu.compiler.roles import NOTHING_TO_COMPUTE, Roles
 from hpu.compiler.submodel import extract, with_names
 from hpu.compiler.survey import survey, tensor_type
@@ -198,7 +198,7 @@ class _Cut:
             return dict.fromkeys(self._blamed(error, own, graph), error.reason)
         cost = self._cost(graph, compiled) if self._cost else None
         if cost and not cost.pays and not self._force:
-            return dict.fromkeys(own, f"slower on the HPU than on the host ({cost})")
+            return dict.fromkeys(own, f"{SLOWER} ({cost})")
         return HpuPart(model, graph, compiled, names, cost)
 
     def _blamed(

@@ -6,7 +6,10 @@ import msgspec
 
 from hpu.compiler.errors import UnsupportedError
 
-__all__ = ["Placement", "refuse_fallback"]
+__all__ = ["SLOWER", "Placement", "refuse_fallback"]
+
+#: How the reason of nodes begins that the HPU could run, and the host runs faster.
+SLOWER = "slower on the HPU than on the host"
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -42,4 +45,6 @@ def refuse_fallback(placements: Iterable[Placement]) -> None:
     entries = [entry for entry in placements if entry.on_host]
     if entries:
         first = next((entry for entry in entries if not entry.follows), entries[0])
-        raise UnsupportedError(first.op_type, first.node, first.reason)
+        way_out = "; give --force-hpu (force_hpu=True) to run it there all the same"
+        reason = first.reason + (way_out if first.reason.startswith(SLOWER) else "")
+        raise UnsupportedError(first.op_type, first.node, reason)

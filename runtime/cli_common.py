@@ -18,6 +18,7 @@ __all__ = [
     "device_option",
     "dim_option",
     "fallback_option",
+    "force_option",
     "print_fallbacks",
 ]
 
@@ -80,16 +81,28 @@ def fallback_option() -> Decorator:
     )
 
 
+def force_option() -> Decorator:
+    """``--force-hpu``."""
+    return click.option(
+        "--force-hpu",
+        is_flag=True,
+        help="Let the HPU also run what the host would run faster.",
+    )
+
+
 def print_fallbacks(placed: "Sequence[Placement]") -> None:
-    """Print where every node runs, when the host runs a part."""
+    """Print where every node runs, when the host runs a part or would run one faster."""
     from hpu.runtime.cli_tables import placement_table
 
     host = sum(entry.on_host for entry in placed)
-    if not host:
+    slow = sum(bool(entry.note) for entry in placed)
+    if not host and not slow:
         return
     console().print(placement_table(placed))
     text = f"{host} of {len(placed)} nodes run on the host"
-    console().print(text + ("; nothing runs on the HPU\n" if host == len(placed) else "\n"))
+    text += "; nothing runs on the HPU" if host == len(placed) else ""
+    text += f"; {slow} on the HPU would run faster on the host" if slow else ""
+    console().print(text + "\n")
 
 
 def calibrate_option() -> Decorator:

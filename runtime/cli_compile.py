@@ -13,6 +13,7 @@ from hpu.runtime.cli_common import (
     console,
     dim_option,
     fallback_option,
+    force_option,
     print_fallbacks,
 )
 
@@ -32,8 +33,14 @@ __all__ = ["check", "compile_command"]
 @batch_option()
 @dim_option()
 @fallback_option()
+@force_option()
 def check(
-    model: Path, config: str, batch: int | None, dims: dict[str, int], no_fallback: bool
+    model: Path,
+    config: str,
+    batch: int | None,
+    dims: dict[str, int],
+    no_fallback: bool,
+    force_hpu: bool,
 ) -> None:
     """Show which nodes of MODEL (ONNX) run on the HPU, which on the host, and why.
 
@@ -50,7 +57,7 @@ def check(
     from hpu.runtime.placement import placements
     from hpu.runtime.source import configuration
 
-    placed = placements(model, configuration(config), batch, dims)
+    placed = placements(model, configuration(config), batch, dims, force_hpu)
     host = sum(entry.on_host for entry in placed)
     console().print(placement_table(placed))
     if no_fallback:
@@ -69,6 +76,7 @@ def check(
 @dim_option()
 @calibrate_option()
 @fallback_option()
+@force_option()
 @click.option("--report", type=FILE, metavar="R.json", help="Write what was compiled, as JSON.")
 @click.option(
     "--export-qoperator",
@@ -84,6 +92,7 @@ def compile_command(
     dims: dict[str, int],
     calibration: Path | None,
     no_fallback: bool,
+    force_hpu: bool,
     report: Path | None,
     export_qoperator: Path | None,
 ) -> None:
@@ -97,24 +106,27 @@ def compile_command(
       hpu compile float.onnx -o model.hpu --calibrate samples.npz --batch 8
       hpu compile model.onnx -o model.hpu --dim height=224 --dim width=224
     """
-    from hpu.runtime.source import compile_network, configuration
+    from hpu.runtime.source import compile_package, configuration
 
     machine = configuration(config)
     network: Any = model
     if export_qoperator:
         network = _exported(model, dims, calibration, batch, export_qoperator)
         dims, calibration = {}, None
-    made = compile_network(
+    package = compile_package(
         network,
         config=machine,
         batch=batch,
         dims=dims,
         calibration=calibration,
         no_fallback=no_fallback,
+        force_hpu=force_hpu,
     )
+    made = package.alone or package
     if report:
         _report(made, machine, report)
     made.save(output)
+    print_fallbacks(package.placements)
     _summary(made, output)
 
 
@@ -152,8 +164,6 @@ def _summary(made: "Program | Package", output: Path) -> None:
     from hpu.runtime.program import Program
 
     programs = (made,) if isinstance(made, Program) else made.programs
-    if not isinstance(made, Program):
-        print_fallbacks(made.placements)
     for program in programs:
         console().print(program_table(program))
     parts = 0 if isinstance(made, Program) else len(made.parts) - len(programs)

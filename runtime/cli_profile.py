@@ -14,6 +14,7 @@ from hpu.runtime.cli_common import (
     device_option,
     dim_option,
     fallback_option,
+    force_option,
     print_fallbacks,
 )
 
@@ -36,6 +37,7 @@ __all__ = ["profile"]
 @dim_option()
 @calibrate_option()
 @fallback_option()
+@force_option()
 @click.option("--json", "json_path", type=FILE, metavar="P.json", help="Write all numbers as JSON.")
 @click.option("--html", "html_path", type=FILE, metavar="P.html", help="Write the report page.")
 @click.option(
@@ -54,6 +56,7 @@ def profile(
     dims: dict[str, int],
     calibration: Path | None,
     no_fallback: bool,
+    force_hpu: bool,
     json_path: Path | None,
     html_path: Path | None,
     trace_path: Path | None,
@@ -83,6 +86,7 @@ def profile(
             dims=dims,
             calibration=calibration,
             no_fallback=no_fallback,
+            force_hpu=force_hpu,
             progress=progress,
         )
         programs = measure_all(session, _feeds(session, source, batch))

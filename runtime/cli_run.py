@@ -15,6 +15,7 @@ from hpu.runtime.cli_common import (
     device_option,
     dim_option,
     fallback_option,
+    force_option,
     print_fallbacks,
 )
 
@@ -38,6 +39,7 @@ __all__ = ["run"]
 @dim_option()
 @calibrate_option()
 @fallback_option()
+@force_option()
 def run(
     model: Path,
     source: Path,
@@ -48,6 +50,7 @@ def run(
     dims: dict[str, int],
     calibration: Path | None,
     no_fallback: bool,
+    force_hpu: bool,
 ) -> None:
     """Run MODEL (ONNX, or a program file) on the inputs in an .npz file.
 
@@ -74,6 +77,7 @@ def run(
             dims=dims,
             calibration=calibration,
             no_fallback=no_fallback,
+            force_hpu=force_hpu,
             progress=progress,
         )
         feeds = read_feeds(source, [arg.name for arg in session.get_inputs()])

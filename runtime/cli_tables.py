@@ -73,6 +73,8 @@ def placement_table(placed: Sequence["Placement"]) -> Table:
     result = table("node", "operator", "runs on", "as, or why")
     for entry in placed:
         where, how = "HPU", escape(entry.operation) or "in its neighbours"
+        if entry.note:
+            how += f" [yellow]({escape(entry.note)})[/]"
         if entry.on_host:
             where, how = "[yellow]host[/]", escape(entry.reason)
         result.add_row(escape(entry.node), entry.op_type, where, how)

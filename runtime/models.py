@@ -39,6 +39,7 @@ def open_model(
     dims: Mapping[str, int],
     calibration: Calibration | None,
     no_fallback: bool,
+    force_hpu: bool = False,
 ) -> Source:
     """The source of a model's packages; parameters as of :class:`hpu.InferenceSession`.
 
@@ -54,7 +55,7 @@ def open_model(
     if not held and is_float(proto):
         load_model(proto, batch)  # what is wrong with the model is said before anything else
         proto, held = _quantised(proto, calibration)
-    return _Compiled(proto, config, batch, held, no_fallback)
+    return _Compiled(proto, config, batch, held, no_fallback, force_hpu)
 
 
 def _too_old(proto: onnx.ModelProto) -> str:
@@ -87,31 +88,38 @@ class _Compiled:
         batch: int | None,
         held: str,
         no_fallback: bool,
+        force_hpu: bool,
     ):
         self._model, self._config, self._held = model, config, held
-        self._no_fallback = no_fallback
-        self._packages: dict[int, Package] = {}
-        self._binds = symbolic_batch(model)
+        self._no_fallback, self._force_hpu = no_fallback, force_hpu
+        #: By batch; under None for the only one there is.
+        self._packages: dict[int | None, Package] = {}
+        self.placements: tuple[Placement, ...] = ()
+        self._open = symbolic_batch(model) and batch is None
         bound = load_model(model, batch, any_opset=bool(held))
-        cut = partition(bound, held=held)
-        self.placements: tuple[Placement, ...] = cut.placements
-        self._refuse()
-        open_ = self._binds and batch is None
+        if self._open:
+            cut = partition(bound, held=held)
+            outputs, self.placements = outputs_of(bound, cut), cut.placements
+            self._refuse()
+        else:
+            outputs = self._planned(bound, None).outputs
         inputs = tuple(declared(value) for value in model_inputs(bound))
-        self.inputs = _described(inputs, model_inputs(model), open_)
-        self.outputs = _described(outputs_of(bound, cut), list(model.graph.output), open_)
-        self.fixed = None if open_ else first_size(self.inputs)
+        self.inputs = _described(inputs, model_inputs(model), self._open)
+        self.outputs = _described(outputs, list(model.graph.output), self._open)
+        self.fixed = None if self._open else first_size(self.inputs)
 
     def package(self, batch: int) -> Package:
-        if batch not in self._packages:
-            bound = load_model(
-                self._model, batch if self._binds else None, any_opset=bool(self._held)
-            )
-            package = plan(bound, self._config, self._held)
-            self.placements = package.placements
-            self._refuse()
-            self._packages[batch] = package
-        return self._packages[batch]
+        key = batch if self._open else None
+        if key in self._packages:
+            return self._packages[key]
+        return self._planned(load_model(self._model, batch, any_opset=bool(self._held)), key)
+
+    def _planned(self, bound: onnx.ModelProto, key: int | None) -> Package:
+        package = plan(bound, self._config, self._held, self._force_hpu)
+        self.placements = package.placements
+        self._refuse()
+        self._packages[key] = package
+        return package
 
     def _refuse(self) -> None:
         if self._no_fallback:

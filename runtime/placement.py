@@ -4,15 +4,13 @@ from collections.abc import Mapping
 
 import onnx
 
-from hpu.compiler.backend import compile_graph
 from hpu.compiler.importer.load import bind_dims, load_model, model_inputs, read_model
-from hpu.compiler.partition import partition
 from hpu.compiler.placement import Placement
 from hpu.compiler.quantise import is_float, quantise
 from hpu.compiler.submodel import with_names
 from hpu.hw.config import Config
 from hpu.runtime.measure import random_feeds
-from hpu.runtime.planning import declared
+from hpu.runtime.planning import cut_for, declared
 from hpu.runtime.source import Network, node_args
 
 __all__ = ["placements"]
@@ -23,6 +21,7 @@ def placements(
     config: Config,
     batch: int | None = None,
     dims: Mapping[str, int] | None = None,
+    force_hpu: bool = False,
 ) -> tuple[Placement, ...]:
     """Where every node of ``model`` runs. A float model is quantised with random samples for this.
 
@@ -33,7 +32,7 @@ def placements(
     """
     proto = with_names(load_model(bind_dims(read_model(model), dims or {}), batch))
     quantised = load_model(quantise(proto, _samples(proto))) if is_float(proto) else proto
-    cut = partition(quantised, compile=lambda graph: compile_graph(graph, config))
+    cut = cut_for(quantised, config, force_hpu=force_hpu)
     found = {entry.node: entry for entry in cut.placements}
     return tuple(
         found.get(node.name) or Placement(node.name, node.op_type) for node in proto.graph.node

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import onnx
 from onnx import TensorProto, helper
 
+from hpu.compiler import ir
 from hpu.compiler.backend import compile_graph
+from hpu.compiler.cost import Cost, cost_of
 from hpu.compiler.importer.load import is_symbolic, model_inputs
 from hpu.compiler.partition import HostPart, HpuPart, Partition, partition
 from hpu.hw.config import Config
@@ -13,15 +15,18 @@ from hpu.runtime.interface import tensor_text
 from hpu.runtime.package import HostModel, Package, Part, Value
 from hpu.runtime.program import Program
 
-__all__ = ["declared", "outputs_of", "plan", "type_text"]
+__all__ = ["cut_for", "declared", "outputs_of", "plan", "type_text"]
 
 
-def plan(bound: onnx.ModelProto, config: Config, held: str = "") -> Package:
+def plan(
+    bound: onnx.ModelProto, config: Config, held: str = "", force_hpu: bool = False
+) -> Package:
     """The package of a model whose shapes are known; nodes without a name get one.
 
-    ``held``, when not empty, is the reason why all of it runs on the host.
+    ``held``, when not empty, is the reason why all of it runs on the host. With ``force_hpu`` the
+    HPU runs also regions that do not pay.
     """
-    cut = partition(bound, compile=lambda graph: compile_graph(graph, config), held=held)
+    cut = cut_for(bound, config, held, force_hpu)
     return Package(
         config_name=config.name,
         config_digest=config.digest(),
@@ -29,6 +34,24 @@ def plan(bound: onnx.ModelProto, config: Config, held: str = "") -> Package:
         outputs=outputs_of(bound, cut),
         parts=tuple(_part(part) for part in cut.parts),
         placements=cut.placements,
+    )
+
+
+def cut_for(
+    bound: onnx.ModelProto, config: Config, held: str = "", force_hpu: bool = False
+) -> Partition:
+    """The parts of a model for ``config``, compiled; parameters as of :func:`plan`."""
+
+    def cost(graph: ir.Graph, compiled: object) -> Cost:
+        assert isinstance(compiled, Program)
+        return cost_of(graph, compiled, config)
+
+    return partition(
+        bound,
+        compile=lambda graph: compile_graph(graph, config),
+        cost=cost,
+        force=force_hpu,
+        held=held,
     )
 
 

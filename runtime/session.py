@@ -42,6 +42,8 @@ class InferenceSession:
         For a float model: arrays by input name, or an ``.npz`` file.
     no_fallback:
         Refuse a network of which the host would run a part.
+    force_hpu:
+        Let the HPU also run what the cycle model says the host would run faster.
     progress:
         Called with what is done, the steps done and the steps in all (0: not known).
 
@@ -61,6 +63,7 @@ class InferenceSession:
         dims: Mapping[str, int] | None = None,
         calibration: Calibration | None = None,
         no_fallback: bool = False,
+        force_hpu: bool = False,
         progress: Stage | None = None,
     ):
         if device not in DEVICES:
@@ -72,6 +75,7 @@ class InferenceSession:
             dims=dims,
             calibration=calibration,
             no_fallback=no_fallback,
+            force_hpu=force_hpu,
         )
         self.device = device
         self._progress = progress

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, Union
 
 import numpy as np
 
-from hpu.compiler.placement import Placement, refuse_fallback
+from hpu.compiler.placement import SLOWER, Placement, refuse_fallback
 from hpu.hw.config import Config, by_name
 from hpu.runtime import program as files
 from hpu.runtime.arrays import read_arrays
@@ -27,6 +27,7 @@ __all__ = [
     "Source",
     "compile_model",
     "compile_network",
+    "compile_package",
     "configuration",
     "import_graph",
     "only_program",
@@ -158,6 +159,7 @@ def compile_network(
     dims: Mapping[str, int] | None = None,
     calibration: Calibration | None = None,
     no_fallback: bool = False,
+    force_hpu: bool = False,
     keep: bool = False,
 ) -> Program | Package:
     """Compile an ONNX model; what the HPU does not run becomes parts for onnxruntime.
@@ -170,6 +172,8 @@ def compile_network(
         For a float model: arrays by input name, samples along the first axis, or an ``.npz`` file.
     no_fallback:
         Refuse a model of which the host would run a part.
+    force_hpu:
+        Let the HPU also run what the cycle model says the host would run faster.
     keep:
         As of :func:`compile_model`; the host must run no part then.
 
@@ -188,6 +192,35 @@ def compile_network(
 
         bound = bind_dims(read_model(model), dims or {})
         return compile_model(bound, config=config, batch=batch, calibration=calibration, keep=True)
+    package = compile_package(
+        model,
+        config=config,
+        batch=batch,
+        dims=dims,
+        calibration=calibration,
+        no_fallback=no_fallback,
+        force_hpu=force_hpu,
+    )
+    return package.alone or package
+
+
+def compile_package(
+    model: Network,
+    *,
+    config: str | Config = DEFAULT_CONFIG,
+    batch: int | None = None,
+    dims: Mapping[str, int] | None = None,
+    calibration: Calibration | None = None,
+    no_fallback: bool = False,
+    force_hpu: bool = False,
+) -> Package:
+    """As :func:`compile_network`, always a package: it says where every node runs.
+
+    Raises
+    ------
+    HpuError
+        When the model is damaged, or the HPU runs nothing of it; the message says what and where.
+    """
     source, _machine = open_source(
         model,
         config=config,
@@ -195,15 +228,23 @@ def compile_network(
         dims=dims,
         calibration=calibration,
         no_fallback=no_fallback,
+        force_hpu=force_hpu,
     )
     package = source.package(batch or 1)
     if not package.programs:
-        first = package.placements[0].reason if package.placements else "it has no nodes"
-        raise HpuError(
-            f"nothing of the model runs on the HPU ({first}); "
-            "run the model itself, which is done on the host."
-        )
-    return package.alone or package
+        raise HpuError(_nothing(package))
+    return package
+
+
+def _nothing(package: Package) -> str:
+    first = next((entry for entry in package.placements if not entry.follows), None)
+    reason = first.reason if first else "it has no nodes"
+    slow = any(entry.reason.startswith(SLOWER) for entry in package.placements)
+    return f"nothing of the model runs on the HPU ({reason}); " + (
+        "give --force-hpu (force_hpu=True) to run it there all the same."
+        if slow
+        else "run the model itself, which is done on the host."
+    )
 
 
 def open_source(
@@ -214,6 +255,7 @@ def open_source(
     dims: Mapping[str, int] | None = None,
     calibration: Calibration | None = None,
     no_fallback: bool = False,
+    force_hpu: bool = False,
 ) -> tuple[Source, Config]:
     """The source of ``model``'s packages, and their configuration (for a model: hai-v1 by default).
 
@@ -237,7 +279,9 @@ def open_source(
         raise HpuError(f"batch must be at least 1, not {batch}.")
     from hpu.runtime.models import open_model
 
-    return open_model(model, machine, batch, dims or {}, calibration, no_fallback), machine
+    sizes = dims or {}
+    source = open_model(model, machine, batch, sizes, calibration, no_fallback, force_hpu)
+    return source, machine
 
 
 def packed(program: Program) -> Package:
