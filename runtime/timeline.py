@@ -8,7 +8,7 @@ import numpy as np
 from hpu.hw.isa import Unit
 from hpu.runtime.program import NodeRange
 
-__all__ = ["Timeline", "node_of", "timeline"]
+__all__ = ["Timeline", "busy", "charged", "done_by", "node_of", "timeline", "windows"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,16 +60,24 @@ def node_of(pcs: np.ndarray, nodes: Sequence[NodeRange]) -> np.ndarray:
     return owner[pcs]
 
 
-def charged(spans: Timeline, nodes: Sequence[NodeRange]) -> np.ndarray:
-    """Cycles that each node added to the run; they sum to the cycle of the last end.
+def windows(spans: Timeline, nodes: Sequence[NodeRange]) -> np.ndarray:
+    """The time that each node added to the run: int64 [nodes, 2], from and to.
 
-    Nodes overlap: a node is charged the time from the end of the node that ended before it.
+    Nodes overlap: a node's window reaches from the end of the node that ended before it to its
+    own end. The windows fill the run; that of a node without an instruction is empty.
     """
     ends = _last_ends(spans, nodes)
     order = np.argsort(ends, kind="stable")
-    result = np.zeros(len(nodes), np.int64)
-    result[order] = np.diff(ends[order], prepend=0)
+    result = np.empty((len(nodes), 2), np.int64)
+    result[order, 1] = ends[order]
+    result[order, 0] = np.concatenate([[0], ends[order][:-1]]) if len(nodes) else 0
     return result
+
+
+def charged(spans: Timeline, nodes: Sequence[NodeRange]) -> np.ndarray:
+    """Cycles that each node added to the run; they sum to the cycle of the last end."""
+    found = windows(spans, nodes)
+    return found[:, 1] - found[:, 0]
 
 
 def _last_ends(spans: Timeline, nodes: Sequence[NodeRange]) -> np.ndarray:
@@ -87,3 +95,20 @@ def busy(spans: Timeline, unit: Unit, nodes: Sequence[NodeRange]) -> np.ndarray:
     result = np.zeros(len(nodes), np.int64)
     np.add.at(result, owner, np.maximum(end - np.maximum(start, before), 0))
     return result
+
+
+def done_by(spans: Timeline, amounts: np.ndarray, cycles: np.ndarray) -> np.ndarray:
+    """What is done by each of ``cycles``, when every span does its amount evenly from start to end.
+
+    ``amounts`` has one number per span; returns float64 of the shape of ``cycles``.
+    """
+    chosen = np.flatnonzero(amounts)
+    if not len(chosen):
+        return np.zeros(np.shape(cycles))
+    start, end = spans.start[chosen], np.maximum(spans.end[chosen], spans.start[chosen] + 1)
+    rate = amounts[chosen] / (end - start)
+    times, change = np.concatenate([start, end]), np.concatenate([rate, -rate])
+    order = np.argsort(times, kind="stable")
+    times, slope = times[order], np.cumsum(change[order])
+    level = np.concatenate([[0.0], np.cumsum(slope[:-1] * np.diff(times))])
+    return np.interp(cycles, times, level)

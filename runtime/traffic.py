@@ -1,4 +1,4 @@
-"""DRAM traffic of a program's instructions, read from their fields."""
+"""Work of a program's instructions, read from their fields: DRAM traffic, rows of the array."""
 
 import numpy as np
 
@@ -6,21 +6,46 @@ from hpu.hw.config import Config
 from hpu.hw.isa import BY_NAME, INSTRUCTION_BYTES, Instruction
 from hpu.runtime.program import Program
 
-__all__ = ["read_bytes", "written_bytes"]
+__all__ = ["bus_bytes", "matrix_rows", "new_tiles", "read_bytes", "written_bytes"]
+
+_COUNTS = ("n_count", "y_count", "x_count")
+#: Instructions that move rows of DRAM, and the fields whose product is how many.
+_TRANSFERS = {"LOAD": _COUNTS, "WEIGHTS": ("rows",), "STORE": _COUNTS}
 
 
 def read_bytes(program: Program, config: Config) -> np.ndarray:
     """Bytes that each instruction reads from DRAM (int64 [instructions]), without the fetch."""
     words = _words(program)
-    loads = _rows(words, BY_NAME["LOAD"], ("n_count", "y_count", "x_count"))
+    loads = _rows(words, BY_NAME["LOAD"], _COUNTS)
     weights = _rows(words, BY_NAME["WEIGHTS"], ("rows",))
     return (loads + weights) * config.group
 
 
 def written_bytes(program: Program, config: Config) -> np.ndarray:
     """Bytes that each instruction writes to DRAM (int64 [instructions])."""
-    stores = _rows(_words(program), BY_NAME["STORE"], ("n_count", "y_count", "x_count"))
+    stores = _rows(_words(program), BY_NAME["STORE"], _COUNTS)
     return stores * config.group
+
+
+def bus_bytes(program: Program, config: Config) -> np.ndarray:
+    """Bytes of DRAM bandwidth that each instruction takes: rows at their pitch (int64)."""
+    words = _words(program)
+    pitch = np.array([0, *map(config.pitch_chunks, range(1, config.groups + 1))])
+    total = np.zeros(len(words), np.int64)
+    for name, counts in _TRANSFERS.items():
+        width = np.minimum(_field(words, BY_NAME[name], "width"), config.groups)
+        total += _elements(words, BY_NAME[name], counts) * pitch[width] * config.group
+    return total
+
+
+def matrix_rows(program: Program) -> np.ndarray:
+    """Rows that each instruction streams through the array, one a cycle (int64)."""
+    return _elements(_words(program), BY_NAME["MATMUL"], _COUNTS)
+
+
+def new_tiles(program: Program) -> np.ndarray:
+    """Weight tiles that each instruction moves on to: 1 or 0 (int64)."""
+    return _elements(_words(program), BY_NAME["MATMUL"], ("new_weights",))
 
 
 def _words(program: Program) -> np.ndarray:
@@ -29,8 +54,13 @@ def _words(program: Program) -> np.ndarray:
 
 def _rows(words: np.ndarray, entry: Instruction, counts: tuple[str, ...]) -> np.ndarray:
     """Chunks that instructions of one kind move; 0 for the others."""
-    result = np.where(words[:, 0] == entry.opcode, _field(words, entry, "width"), 0)
-    for name in counts:
+    return _field(words, entry, "width") * _elements(words, entry, counts)
+
+
+def _elements(words: np.ndarray, entry: Instruction, names: tuple[str, ...]) -> np.ndarray:
+    """Product of the named fields of instructions of one kind; 0 for the others."""
+    result = (words[:, 0] == entry.opcode).astype(np.int64)
+    for name in names:
         result = result * _field(words, entry, name)
     return result
 
