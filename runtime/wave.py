@@ -51,7 +51,7 @@ def record(
     """
     if not output.absolute().parent.is_dir():
         raise InputError(f"{output} cannot be written: its folder does not exist.")
-    source, machine = open_source(model, config=config)
+    source, machine = open_source(model, config=config, force_hpu=True)
     arrays = check_feeds(read_feeds(feeds, [arg.name for arg in source.inputs]), source.inputs)
     program = only_program(source.package(source.fixed or batch_of(arrays, source.inputs)))
     size = max(1 << 20, program.dram_bytes)
