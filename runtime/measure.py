@@ -101,7 +101,7 @@ def with_cycles(program: Program, config: Config, run: Run) -> Run:
 
     times = predict(program.instructions, config, program_address=program.program_address)
     counters = {**run.counters, **times.counters()}
-    return Run(counters, times.events(), times.cycles, predicted=True)
+    return Run(counters, times.events(), times.cycles, predicted=True, charges=times.charges)
 
 
 def random_feeds(inputs: Sequence[NodeArg], batch: int, seed: int = 0) -> dict[str, np.ndarray]:

@@ -1,20 +1,26 @@
-"""Where the time goes: cycles, utilisation and traffic of a run, node by node."""
+"""Where the time goes: cycles, utilisation, limits, memory and traffic of a run, node by node."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from hpu.compiler.placement import Placement
 from hpu.hw import csr
 from hpu.hw.config import Config
 from hpu.hw.isa import Unit
+from hpu.runtime.limits import limit_of, shares, work
 from hpu.runtime.package import Package
 from hpu.runtime.program import NodeRange, Program
-from hpu.runtime.timeline import Timeline, busy, charged, node_of, timeline
-from hpu.runtime.traffic import read_bytes, written_bytes
+from hpu.runtime.timeline import Timeline, busy, node_of, timeline, windows
+from hpu.runtime.traffic import instruction_units, read_bytes, written_bytes
 
 __all__ = [
+    "HostProfile",
+    "Memory",
+    "NetworkProfile",
     "NodeProfile",
     "Profile",
     "Run",
@@ -31,13 +37,16 @@ class Run:
 
     ``events``: starts and ends of instructions, of dtype ``hpu.sim.rtl.EVENT``.
     ``cycles``: from the start of the program to its end. ``predicted``: times are those of the
-    cycle model, for the device has no clock.
+    cycle model, for the device has no clock. ``charges``: int64 [instructions of the matrix unit
+    + 1, causes], the cycles of the matrix unit at each of its instructions by
+    ``csr.MATRIX_CAUSES``, and after the last; only of a prediction.
     """
 
     counters: dict[str, int]
     events: np.ndarray | None = None
     cycles: int | None = None
     predicted: bool = False
+    charges: np.ndarray | None = None
 
 
 class NodeProfile(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +58,8 @@ class NodeProfile(msgspec.Struct, frozen=True, kw_only=True):
     instructions: int
     read_bytes: int
     written_bytes: int
+    #: How the compiler laid the node on the machine, and why; empty: nothing to say.
+    mapping: str = ""
     #: Cycles that the node added to the run; they sum to all cycles.
     cycles: int | None = None
     #: First start and last end of its instructions.
@@ -58,19 +69,49 @@ class NodeProfile(msgspec.Struct, frozen=True, kw_only=True):
     matrix_cycles: int | None = None
     #: MACs over what the array could do in ``cycles``.
     utilisation: float | None = None
+    #: What limits it, a key of ``limits.LIMITS``, and each resource's share of its time.
+    limit: str | None = None
+    work: dict[str, float] | None = None
+    #: Cycles of the matrix unit at the node's instructions, by cause; only predicted.
+    causes: dict[str, int] | None = None
+
+    @property
+    def intensity(self) -> float | None:
+        """Useful MACs per byte of DRAM traffic; ``None`` without MACs or without traffic."""
+        moved = self.read_bytes + self.written_bytes
+        return self.macs / moved if self.macs and moved else None
 
 
-class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole run."""
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes that a program needs."""
+
+    #: Unified buffer: in use at most, and what there is.
+    ub_peak: int
+    ub_size: int
+    #: DRAM in all, and of it: weights, parameters and tables; instructions; tensors by kind.
+    dram: int
+    weights: int
+    instructions: int
+    inputs: int
+    outputs: int
+    #: Tensors that the unified buffer does not hold (or that are kept for inspection).
+    spilled: int
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True, tag="hpu", tag_field="runs_on"):
+    """A program, and a run of it where there was one."""
 
     device: str
     config: str
     clock_hz: int
     array: tuple[int, int]
+    #: DRAM bytes per cycle.
+    bandwidth: float
     macs: int
     instructions: int
     read_bytes: int
     written_bytes: int
+    memory: Memory
     nodes: list[NodeProfile]
     counters: dict[str, int]
     #: Whether the cycles are the cycle model's, not measured.
@@ -82,6 +123,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     attribution: dict[str, int] | None = None
     #: Cycles in which each unit had an instruction.
     units: dict[str, int] | None = None
+    #: Cycles of the nodes by what limits them.
+    limits: dict[str, int] | None = None
 
     @property
     def attributed(self) -> float:
@@ -89,23 +132,91 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         return sum((self.attribution or {}).values()) / (self.cycles or 1)
 
 
+class HostProfile(msgspec.Struct, frozen=True, kw_only=True, tag="host", tag_field="runs_on"):
+    """A part that onnxruntime ran: its nodes with their operators, and the time on this host."""
+
+    nodes: list[str]
+    operators: list[str]
+    milliseconds: float
+
+
+class NetworkProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """A network: its parts in the order in which they run, and where every node runs."""
+
+    title: str
+    batch: int
+    parts: list[Profile | HostProfile]
+    placements: list[Placement] = []
+
+    @property
+    def programs(self) -> list[Profile]:
+        """The parts of the HPU."""
+        return [part for part in self.parts if isinstance(part, Profile)]
+
+    @property
+    def hosts(self) -> list[HostProfile]:
+        """The parts of the host."""
+        return [part for part in self.parts if isinstance(part, HostProfile)]
+
+    @property
+    def milliseconds(self) -> float:
+        """Time of all parts, one after another, without the transfers between them."""
+        return sum(part.milliseconds or 0.0 for part in self.parts)
+
+    @property
+    def per_second(self) -> float:
+        """Inferences per second of one batch after another."""
+        return 1e3 * self.batch / self.milliseconds if self.milliseconds else 0.0
+
+
 def profile_of(program: Program, config: Config, device: str, run: Run) -> Profile:
     """The profile of one run of ``program``."""
     spans = timeline(run.events) if run.events is not None else None
-    nodes = _nodes(program, config, spans, run.cycles)
+    nodes = _nodes(program, config, run, spans)
     return Profile(
         device=device,
         config=config.name,
         clock_hz=config.clock_hz,
         array=(config.rows, config.cols),
+        bandwidth=config.dram_bytes_per_cycle,
         macs=program.macs,
         instructions=program.instruction_count,
         read_bytes=sum(node.read_bytes for node in nodes),
         written_bytes=sum(node.written_bytes for node in nodes),
+        memory=_memory(program, config),
         nodes=nodes,
         counters=run.counters,
         **_timed(program, config, run, spans),
+        limits=_limits(nodes),
     )
+
+
+def _memory(program: Program, config: Config) -> Memory:
+    held = [part for part in program.memory if part.space == "ub"]
+    steps = range(len(program.nodes))
+    words = [sum(p.size for p in held if p.first <= node <= p.last) for node in steps]
+    dram = dict.fromkeys(("input", "output", "tensor"), 0)
+    for part in program.memory:
+        if part.space == "dram":
+            dram[part.kind] += part.size
+    return Memory(
+        ub_peak=config.lanes * max(words, default=0),
+        ub_size=config.lanes * config.ub_depth,
+        dram=program.dram_bytes,
+        weights=sum(len(segment.data) for segment in program.image),
+        instructions=len(program.instructions),
+        inputs=dram["input"],
+        outputs=dram["output"],
+        spilled=dram["tensor"],
+    )
+
+
+def _limits(nodes: Sequence[NodeProfile]) -> dict[str, int] | None:
+    found: dict[str, int] = {}
+    for node in nodes:
+        if node.limit is not None and node.cycles:
+            found[node.limit] = found.get(node.limit, 0) + node.cycles
+    return found or None
 
 
 def _timed(program: Program, config: Config, run: Run, spans: Timeline | None) -> dict[str, Any]:
@@ -132,44 +243,75 @@ def _units(program: Program, run: Run, spans: Timeline | None) -> dict[str, int]
     return {unit.name.lower(): int(busy(spans, unit, program.nodes).sum()) for unit in Unit}
 
 
-def _nodes(
-    program: Program, config: Config, spans: Timeline | None, cycles: int | None
-) -> list[NodeProfile]:
-    read, written = read_bytes(program, config), written_bytes(program, config)
-    timed = _node_times(program, config, spans, cycles)
+def _nodes(program: Program, config: Config, run: Run, spans: Timeline | None) -> list[NodeProfile]:
+    owner = node_of(np.arange(program.instruction_count), program.nodes)
+    count, read, written = (
+        _by_node(values, owner, program)
+        for values in (
+            np.ones_like(owner),
+            read_bytes(program, config),
+            written_bytes(program, config),
+        )
+    )
+    timed = _node_times(program, config, run, spans)
     return [
         NodeProfile(
             name=node.name,
             op_type=node.op_type,
             macs=node.macs,
-            instructions=node.count,
-            read_bytes=int(read[node.first : node.first + node.count].sum()),
-            written_bytes=int(written[node.first : node.first + node.count].sum()),
-            **times,
+            mapping=node.mapping,
+            instructions=int(count[k]),
+            read_bytes=int(read[k]),
+            written_bytes=int(written[k]),
+            **timed[k],
         )
-        for node, times in zip(program.nodes, timed, strict=True)
+        for k, node in enumerate(program.nodes)
     ]
+
+
+def _by_node(values: np.ndarray, owner: np.ndarray, program: Program) -> np.ndarray:
+    """Sum over the instructions of every node."""
+    total = np.zeros((len(program.nodes) + 1, *values.shape[1:]), np.int64)
+    np.add.at(total, owner, values)  # what belongs to none lands in the last
+    return total[:-1]
 
 
 def _node_times(
-    program: Program, config: Config, spans: Timeline | None, cycles: int | None
-) -> list[dict]:
-    if spans is None or cycles is None:
+    program: Program, config: Config, run: Run, spans: Timeline | None
+) -> list[dict[str, Any]]:
+    if spans is None or run.cycles is None:
         return [{} for _node in program.nodes]
-    added = charged(spans, program.nodes)
-    _spread(added, cycles)
+    found = windows(spans, program.nodes)
+    worked = shares(spans, work(program, config, spans), found)
+    added = found[:, 1] - found[:, 0]
+    limits = [limit_of(worked[k], int(added[k])) for k in range(len(added))]
+    _spread(added, run.cycles)
     matrix = busy(spans, Unit.MATRIX, program.nodes)
     owner = node_of(spans.pc, program.nodes)
+    causes = _causes(program, run)
     return [
         {
             "cycles": int(added[k]),
-            "start": int(spans.start[owner == k].min(initial=cycles)),
+            "start": int(spans.start[owner == k].min(initial=run.cycles)),
             "end": int(spans.end[owner == k].max(initial=0)),
             "matrix_cycles": int(matrix[k]),
             "utilisation": _utilisation(node, int(added[k]), config),
+            "limit": limits[k],
+            "work": worked[k],
+            "causes": causes[k] if causes else None,
         }
         for k, node in enumerate(program.nodes)
     ]
+
+
+def _causes(program: Program, run: Run) -> list[dict[str, int]] | None:
+    """Cycles of the matrix unit by node and cause."""
+    if run.charges is None:
+        return None
+    own = np.flatnonzero(instruction_units(program) == Unit.MATRIX)
+    total = _by_node(run.charges[:-1], node_of(own, program.nodes), program)
+    names = [cause.name for cause in csr.MATRIX_CAUSES]
+    return [{name: int(n) for name, n in zip(names, row, strict=True) if n} for row in total]
 
 
 def _spread(added: np.ndarray, cycles: int) -> None:
@@ -190,10 +332,9 @@ def describe_program(program: Program, config: Config) -> bytes:
 def describe_package(package: Package, config: Config) -> bytes:
     """As :func:`describe_program`, for every program of a package, and where every node runs."""
     programs = [profile_of(program, config, "none", Run({})) for program in package.programs]
-    content = {"placements": package.placements, "programs": programs}
+    return to_json({"placements": package.placements, "programs": programs})
+
+
+def to_json(content: object) -> bytes:
+    """Profiles as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
-
-
-def to_json(profile: Profile) -> bytes:
-    """The profile as indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(profile), indent=2) + b"\n"

@@ -6,7 +6,14 @@ from hpu.hw.config import Config
 from hpu.hw.isa import BY_NAME, INSTRUCTION_BYTES, Instruction
 from hpu.runtime.program import Program
 
-__all__ = ["bus_bytes", "matrix_rows", "new_tiles", "read_bytes", "written_bytes"]
+__all__ = [
+    "bus_bytes",
+    "instruction_units",
+    "matrix_rows",
+    "new_tiles",
+    "read_bytes",
+    "written_bytes",
+]
 
 _COUNTS = ("n_count", "y_count", "x_count")
 #: Instructions that move rows of DRAM, and the fields whose product is how many.
@@ -46,6 +53,14 @@ def matrix_rows(program: Program) -> np.ndarray:
 def new_tiles(program: Program) -> np.ndarray:
     """Weight tiles that each instruction moves on to: 1 or 0 (int64)."""
     return _elements(_words(program), BY_NAME["MATMUL"], ("new_weights",))
+
+
+def instruction_units(program: Program) -> np.ndarray:
+    """The unit of every instruction (int64)."""
+    table = np.full(256, -1)
+    for entry in BY_NAME.values():
+        table[entry.opcode] = entry.unit
+    return table[_words(program)[:, 0]]
 
 
 def _words(program: Program) -> np.ndarray:
