@@ -2,19 +2,22 @@
 
 import dataclasses
 
-from hpu.compiler.allocate import Planner, Scratch, Space, allocate, describe, refusal
-from hpu.compiler.context import Context, Place
+from hpu.compiler.allocate import Planner, Scratch, Space, allocate, describe, home, refusal
+from hpu.compiler.context import Context, Place, load_pieces
 from hpu.compiler.emit import Emitter
 from hpu.compiler.errors import UnsupportedError
-from hpu.compiler.ir import Add, Conv, Graph, HostTensor, Op, Pool, Tensor, Unary
+from hpu.compiler.ir import Add, Conv, Fetch, Graph, HostTensor, Move, Op, Pool, Tensor, Unary
 from hpu.compiler.lower_conv import lower_conv
 from hpu.compiler.lower_elementwise import elementwise_axes, lower_elementwise
+from hpu.compiler.lower_move import lower_move
 from hpu.compiler.lower_pool import lower_pool, pool_axes
 from hpu.compiler.lower_stream import plan_stream
 from hpu.compiler.overflow import check_overflow
 from hpu.compiler.plan_conv import plan_conv
+from hpu.compiler.plan_move import plan_move
 from hpu.compiler.prefetch import hoist_weights
 from hpu.compiler.residences import residences
+from hpu.compiler.slices import choose_runs, slice_graph
 from hpu.compiler.sync import insert_tokens
 from hpu.compiler.weights_image import Image
 from hpu.hw.config import Config
@@ -138,8 +141,12 @@ def planner(config: Config) -> Planner:
     """Chooses every operation's tiles and buffers."""
 
     def plan(op: Op, in_dram: set[str], space: Space) -> tuple[object, list[int]] | None:
+        if isinstance(op, Fetch):
+            return None, []
         if isinstance(op, Conv):
             return plan_conv(op, in_dram, space, config)
+        if isinstance(op, Move):
+            return plan_move(op, in_dram, space, config)
         axes = pool_axes(op) if isinstance(op, Pool) else elementwise_axes(op)
         return plan_stream(op, axes, in_dram, space, config)
 
@@ -169,6 +176,15 @@ def _load_input(context: Context, tensor: Tensor) -> None:
         context.load_whole(tensor, block, view, pieces)
 
 
+def _fetch(context: Context, op: Fetch) -> None:
+    """Load one part of a copy."""
+    for block, view in enumerate(context.views(op.out)):
+        pieces = load_pieces(view.region, op.parts)
+        share = -(-len(pieces) // op.parts)
+        for piece in pieces[op.part * share : (op.part + 1) * share]:
+            context.load(op.x, block, view, piece)
+
+
 def lower_op(context: Context, op: Op, scratch: Scratch) -> None:
     """Emit one operation.
 
@@ -183,6 +199,8 @@ def lower_op(context: Context, op: Op, scratch: Scratch) -> None:
             lower_conv(context, op, scratch)
         elif isinstance(op, Pool):
             lower_pool(context, op, scratch)
+        elif isinstance(op, Move):
+            lower_move(context, op, scratch)
         elif isinstance(op, Add | Unary):
             lower_elementwise(context, op, scratch)
         else:

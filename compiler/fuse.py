@@ -29,7 +29,7 @@ def is_exact(op: ir.Op) -> bool:
     """Whether the operation gives onnxruntime's bytes; else each is within 1 LSB of it."""
     if isinstance(op, ir.Conv):
         return op.residual is None
-    return isinstance(op, ir.Unary) or (isinstance(op, ir.Pool) and op.kind == "max")
+    return isinstance(op, ir.Unary | ir.Move) or (isinstance(op, ir.Pool) and op.kind == "max")
 
 
 def prune(graph: ir.Graph) -> ir.Graph:

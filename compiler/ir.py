@@ -10,11 +10,15 @@ import dataclasses
 import numpy as np
 import onnx
 
+from hpu.compiler.pieces import Piece
+
 __all__ = [
     "Add",
     "Conv",
+    "Fetch",
     "Graph",
     "HostTensor",
+    "Move",
     "Op",
     "Pool",
     "Quant",
@@ -136,6 +140,31 @@ class Add(Op):
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Unary(Op):
     """Clip and table only: out = table[clip(x)]. Requantising copies are tables too."""
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Move(Op):
+    """Elements of ``x`` (source 0) and ``others`` at other places; ``pieces`` write each once.
+
+    All have the quantisation ``result``. ``fill`` is the byte of pieces without a source.
+    """
+
+    pieces: tuple[Piece, ...]
+    others: tuple[Tensor, ...] = ()
+    fill: int = 0
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Tensors read."""
+        return (self.x, *self.others)
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Fetch(Op):
+    """Part ``part`` of ``parts`` of ``x``, which is in DRAM, into ``out``."""
+
+    part: int
+    parts: int
 
 
 @dataclasses.dataclass(frozen=True)

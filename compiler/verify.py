@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from hpu.compiler import ir
+from hpu.compiler.pieces import FILL, Box
 
 __all__ = ["GraphError", "output_shape", "verify"]
 
@@ -84,6 +85,8 @@ def _check_op(op: ir.Op) -> None:
         _check_pool(op)
     elif isinstance(op, ir.Add):
         _require(op.x.shape == op.y.shape, name, "operands have one shape")
+    elif isinstance(op, ir.Move):
+        _check_move(op)
     elif isinstance(op, ir.Unary):
         before = op.inner if op.table is not None else op.out.quant
         _require(op.x.quant == before, name, "quantisation changes only by a table")
@@ -97,7 +100,7 @@ def output_shape(op: ir.Op) -> tuple[int, int, int, int]:
     elif isinstance(op, ir.Pool):
         kernel = op.kernel
     else:
-        return op.x.shape
+        return op.out.shape if isinstance(op, ir.Move) else op.x.shape
     top, left, bottom, right = op.pads
     sizes = []
     for k, room in enumerate((y + top + bottom, x + left + right)):
@@ -135,6 +138,24 @@ def _check_pool(op: ir.Pool) -> None:
     for k, pad in enumerate(op.pads):
         reach = op.dilations[k % 2] * (op.kernel[k % 2] - 1) + 1
         _require(0 <= pad < reach, name, f"padding {pad} is less than the window's {reach}")
+
+
+def _check_move(op: ir.Move) -> None:
+    name = op.out.name
+    for tensor in op.inputs:
+        _require(tensor.quant == op.result, name, "what moves keeps its quantisation")
+    for piece in op.pieces:
+        _require(-1 <= piece.source < len(op.inputs), name, "a piece's source is an input")
+        _require(_holds(op.out.shape, piece.hull()), name, "pieces lie in the result")
+        if piece.source != FILL:
+            shape = op.inputs[piece.source].shape
+            _require(_holds(shape, piece.source_hull()), name, "pieces lie in their source")
+    elements = sum(piece.elements for piece in op.pieces)
+    _require(elements == math.prod(op.out.shape), name, "every element is written once")
+
+
+def _holds(shape: tuple[int, ...], box: Box) -> bool:
+    return all(0 <= low < high <= size for (low, high), size in zip(box, shape, strict=True))
 
 
 def _check_host(host: ir.HostTensor, tensor: ir.Tensor) -> None:

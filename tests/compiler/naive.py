@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from hpu.compiler.ir import Add, Conv, Graph, Op, Pool
+from hpu.compiler.ir import Add, Conv, Graph, Move, Op, Pool
 
 
 def interpret(graph: Graph, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -22,6 +22,8 @@ def raw(op: Op, args: list[np.ndarray]) -> np.ndarray:
         return pool(op, *args)
     if isinstance(op, Add):
         return add(args[0], op.x.quant, args[1], op.y.quant, op.result)
+    if isinstance(op, Move):
+        return move(op, args)
     return args[0]
 
 
@@ -95,3 +97,16 @@ def pool(op: Pool, value: np.ndarray) -> np.ndarray:
         count += inside
     scale = float(op.x.quant.scale) / (np.maximum(count, 1) * float(op.result.scale))
     return requantise(total, scale.astype(np.float32)[None, :, :, None], op.result.zero)
+
+
+def move(op: Move, sources: list[np.ndarray]) -> np.ndarray:
+    result = np.zeros(op.out.shape, np.int8)
+    for piece in op.pieces:
+        for index in itertools.product(*(range(loop.size) for loop in piece.loops)):
+            origin, dest = list(piece.origin), list(piece.dest)
+            for step, loop in zip(index, piece.loops, strict=True):
+                origin[loop.axis] += step * loop.from_step
+                dest[loop.to] += step * loop.to_step
+            value = op.fill if piece.source < 0 else sources[piece.source][tuple(origin)]
+            result[tuple(dest)] = value
+    return result

@@ -2,7 +2,19 @@
 
 import numpy as np
 
-from hpu.compiler.ir import Add, Conv, Graph, HostTensor, Op, Pool, Quant, Residual, Tensor, Unary
+from hpu.compiler.ir import (
+    Add,
+    Conv,
+    Graph,
+    HostTensor,
+    Move,
+    Op,
+    Pool,
+    Quant,
+    Residual,
+    Tensor,
+    Unary,
+)
 
 
 class Builder:
@@ -102,6 +114,24 @@ class Builder:
         tail = self._tail(x.shape[3])
         out = self.tensor(x.shape)
         return self._add(Unary(nodes=(f"unary{len(self.ops)}",), x=x, out=out, **tail))
+
+    def move(self, shape, pieces, *sources: Tensor, fill: int = 0, tail: bool = True) -> Tensor:
+        more = self._tail(shape[3]) if tail else {}
+        out = self.tensor(shape, None if more else sources[0].quant)
+        if "table" in more:
+            more["inner"] = sources[0].quant
+        else:
+            out.quant = sources[0].quant
+        op = Move(
+            nodes=(f"move{len(self.ops)}",),
+            x=sources[0],
+            others=sources[1:],
+            out=out,
+            pieces=tuple(pieces),
+            fill=fill,
+            **more,
+        )
+        return self._add(op)
 
     def graph(self, *outputs: Tensor) -> Graph:
         return Graph(self.ops, self.inputs, [host(t) for t in outputs], self.tensors)

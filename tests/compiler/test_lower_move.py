@@ -1,0 +1,169 @@
+"""Data movements on the machine against loops over single elements, and no race."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from hpu.compiler.backend import compile_graph
+from hpu.compiler.pieces import FILL, Loop, Piece, around, box, inside, source_map
+from hpu.compiler.verify import verify
+from hpu.hw.config import by_name
+
+LAB = by_name("lab-16")
+TALL = dataclasses.replace(LAB, name="tall", rows=24, cols=8, tile=8, weight_tiles=2)
+WIDE = dataclasses.replace(
+    LAB, name="wide", rows=8, cols=24, axi_bytes=8, param_sets=2, tables=1, acc_depth=32
+)
+TIGHT = dataclasses.replace(LAB, name="tight", ub_depth=256, ub_segments=2, queue_depth=2)
+CONFIGS = {config.name: config for config in (LAB, TALL, WIDE, TIGHT, by_name("hai-v1"))}
+SEEDS = [pytest.param(s, marks=[pytest.mark.slow] if s > 9 else []) for s in range(60)]
+
+
+@pytest.fixture
+def agrees(naive, execute):
+    """``agrees(graph, config, seed)``: compile, run, compare every tensor."""
+
+    def check(graph, config, seed=0):
+        verify(graph)
+        rng = np.random.default_rng(seed)
+        inputs = {
+            h.tensor: rng.integers(-128, 128, graph.tensors[h.tensor].shape).astype(np.int8)
+            for h in graph.inputs
+        }
+        expected = naive.interpret(graph, inputs)
+        program = compile_graph(graph, config)
+        for name, value in execute(program, config, inputs).items():
+            wrong = np.argwhere(value != expected[name])
+            assert not len(wrong), f"seed {seed}: {name} at {wrong[:3]} of {value.shape}"
+        return program
+
+    return check
+
+
+def cut(rng, low, high, depth):
+    """The box from ``low`` to ``high`` in random smaller ones."""
+    axis = int(rng.integers(4))
+    if depth == 0 or high[axis] - low[axis] < 2:
+        yield low, high
+        return
+    at = int(rng.integers(low[axis] + 1, high[axis]))
+    middle = [at if k == axis else v for k, v in enumerate(high)]
+    yield from cut(rng, low, middle, depth - 1)
+    start = [at if k == axis else v for k, v in enumerate(low)]
+    yield from cut(rng, start, high, depth - 1)
+
+
+def random_piece(rng, low, high, shapes):
+    """A piece that writes the box, its axes shuffled, reversed, repeated or spread at random."""
+    size = [b - a for a, b in zip(low, high, strict=True)]
+    source = int(rng.integers(-1, len(shapes)))
+    if source == FILL:
+        return box(FILL, size, dest=low)
+    axes = list(rng.permutation(4)) if rng.integers(3) == 0 else list(range(4))
+    origin, loops = [0, 0, 0, 0], []
+    for to in range(4):
+        axis = int(axes[to])
+        room = shapes[source][axis]
+        most = (room - 1) // max(size[to] - 1, 1)
+        step = int(rng.integers(0, most + 1)) if most else 0
+        step = min(step, 1) if rng.integers(2) else step
+        span = step * (size[to] - 1)
+        first = int(rng.integers(0, room - span))
+        if rng.integers(4) == 0:
+            first, step = first + span, -step
+        origin[axis] = first
+        if size[to] > 1:
+            loops.append(Loop(size[to], axis, step, to, 1))
+    return Piece(source, tuple(origin), tuple(low), tuple(loops))
+
+
+def random_move(b, channels, edge):
+    rng = b.rng
+    shapes = [
+        (*(int(v) for v in rng.integers(1, edge + 1, 3)), int(rng.integers(1, channels + 1)))
+        for _ in range(2)
+    ]
+    quant = b.quant()
+    sources = [b.input(*shape) for shape in shapes]
+    for tensor in sources:
+        tensor.quant = quant
+    for host, tensor in zip(b.inputs, sources, strict=True):
+        b.inputs[b.inputs.index(host)] = dataclasses.replace(
+            host, scale=float(tensor.quant.scale), zero=tensor.quant.zero
+        )
+    out = (*(int(v) for v in rng.integers(1, edge + 1, 3)), int(rng.integers(1, channels + 1)))
+    parts = cut(rng, [0, 0, 0, 0], list(out), int(rng.integers(0, 4)))
+    pieces = [random_piece(rng, low, high, shapes) for low, high in parts]
+    return b.move(out, pieces, *sources, fill=int(rng.integers(-128, 128)))
+
+
+@pytest.mark.parametrize("config", ["lab-16", "tall", "wide", "tight"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_moves(random_graphs, agrees, config, seed):
+    b = random_graphs.Builder(seed)
+    y = random_move(b, 40, 4)
+    agrees(b.graph(y), CONFIGS[config], seed)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:12:4])
+def test_random_moves_at_full_size(random_graphs, agrees, seed):
+    b = random_graphs.Builder(seed)
+    y = random_move(b, 300, 3)
+    agrees(b.graph(y), CONFIGS["hai-v1"], seed)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:4])
+def test_moves_between_convolutions(random_graphs, agrees, seed):
+    """Tensors of the unified buffer, read in copies by a kernel afterwards."""
+    b = random_graphs.Builder(seed)
+    x = b.conv(b.input(2, 5, 6, 7), 6, (3, 3))
+    y = b.conv(x, 6, (1, 1))
+    b.tensors[y.name].quant = x.quant
+    joined = [box(0, (2, 3, 4, 6)), box(1, (2, 3, 4, 6), dest=(0, 0, 0, 6))]
+    z = b.move((2, 3, 4, 12), joined, x, y, tail=False)
+    agrees(b.graph(b.conv(z, 5, (2, 2)), b.pool(z, "max", (2, 2))), LAB, seed)
+
+
+def test_moves_of_tensors_in_dram(random_graphs, agrees):
+    b = random_graphs.Builder(3)
+    x = b.input(2, 30, 40, 3)
+    pieces = [
+        box(0, (2, 30, 40, 3), dest=(0, 2, 1, 0)),
+        *around((2, 33, 44, 3), (0, 2, 1, 0), (2, 32, 41, 3)),
+    ]
+    agrees(b.graph(b.move((2, 33, 44, 3), pieces, x, fill=9)), LAB)
+
+
+def test_inside_cuts_and_keeps_every_element():
+    rng = np.random.default_rng(5)
+    loops = (Loop(3, 1, 1, 0, 2), Loop(4, 2, -2, 1, 3), Loop(3, 2, 1, 1, 1), Loop(2, 3, 1, 3, 4))
+    piece = Piece(0, (0, 0, 6, 0), (1, 0, 0, 1), loops)
+    shapes = [(1, 3, 9, 2)]
+    whole = source_map([piece], (8, 13, 1, 8), shapes)
+    for _ in range(50):
+        low = rng.integers(0, 6, 4)
+        limits = tuple(
+            (int(a), int(a + w)) for a, w in zip(low, rng.integers(1, 9, 4), strict=True)
+        )
+        parts = list(inside(piece, limits))
+        got = source_map(parts, (8, 13, 1, 8), shapes)
+        want = np.full_like(whole, -2)
+        where = tuple(slice(a, z) for a, z in limits)
+        want[where] = whole[where]
+        assert (got == want).all(), limits
+
+
+def test_source_map_tells_gaps_and_overlaps():
+    pieces = [box(0, (1, 1, 2, 1)), box(FILL, (1, 1, 2, 1), dest=(0, 0, 1, 0))]
+    assert source_map(pieces, (1, 1, 4, 1), [(1, 1, 2, 1)]).ravel().tolist() == [0, -3, -1, -2]
+
+
+def test_around_leaves_the_box():
+    pieces = around((3, 4, 5, 6), (1, 0, 2, 3), (2, 3, 4, 6))
+    found = source_map(pieces, (3, 4, 5, 6), [])
+    want = np.full((3, 4, 5, 6), -1)
+    want[1:2, 0:3, 2:4, 3:6] = -2
+    assert (found == want).all()
+    assert len(list(itertools.chain(pieces))) == 6
