@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import onnx
 
 from hpu.compiler import ir
+from hpu.compiler.calibration import QUANTISED, CalibrationData, warn_unused
 from hpu.compiler.fuse import fuse, prune
 from hpu.compiler.importer.load import load_model
 from hpu.compiler.importer.walk import import_graph
@@ -22,7 +22,7 @@ def import_model(
     *,
     batch: int | None = None,
     dims: Mapping[str, int] | None = None,
-    calibration: Mapping[str, np.ndarray] | None = None,
+    calibration: CalibrationData | None = None,
     outputs: Sequence[str] | None = None,
     fused: bool = True,
 ) -> ir.Graph:
@@ -37,7 +37,8 @@ def import_model(
     dims:
         Values of other symbolic dimensions, by name.
     calibration:
-        For a float model: for each input, samples along the first axis.
+        For a float model: samples of its inputs, see
+        :class:`~hpu.compiler.calibration.CalibrationSet`.
     outputs:
         Values at which to end, instead of the model's outputs; what follows them is left out.
     fused:
@@ -54,6 +55,8 @@ def import_model(
     model = load_model(source, batch, dims)
     if is_float(model):
         model = load_model(quantise(model, calibration))
+    else:
+        warn_unused(calibration, QUANTISED)
     return _finished(import_graph(model, outputs), fused)
 
 

@@ -1,5 +1,6 @@
 """What the verbs of the command line share: options, arguments and how results are printed."""
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from hpu.compiler.calibration import CalibrationSet
     from hpu.compiler.placement import Placement
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "fallback_option",
     "force_option",
     "print_fallbacks",
+    "session_options",
 ]
 
 #: A file that the verb reads; a missing one is refused by the verb's own sentence.
@@ -105,15 +108,90 @@ def print_fallbacks(placed: "Sequence[Placement]") -> None:
     console().print(text + "\n")
 
 
-def calibrate_option() -> Decorator:
-    """``--calibrate``."""
-    return click.option(
-        "--calibrate",
-        "calibration",
-        type=FILE,
-        metavar="DATA.npz",
-        help="For a float model: sample inputs by name, from which it is quantised.",
+def session_options(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that are the arguments of :class:`hpu.InferenceSession`, by the same names."""
+    options = (
+        device_option(),
+        config_option(None),
+        batch_option(),
+        dim_option(),
+        calibrate_option(),
+        fallback_option(),
+        force_option(),
     )
+    for option in reversed(options):
+        verb = option(verb)
+    return verb
+
+
+def calibrate_option() -> Decorator:
+    """``--calibrate`` and what goes with it; the verb gets a CalibrationSet, or None."""
+    options = (
+        click.option(
+            "--calibrate",
+            "calibration",
+            type=FILE,
+            metavar="DATA",
+            help="For a float model: samples of its inputs, from which it is quantised; an .npz or "
+            ".npy file, an image, or a folder of them.",
+        ),
+        click.option(
+            "--calibration-method",
+            "method",
+            type=click.Choice(["minmax", "entropy", "percentile"]),
+            help="How the range of an activation is chosen.  [default: minmax]",
+        ),
+        click.option(
+            "--percentile",
+            type=float,
+            metavar="PERCENT",
+            help="For the method percentile: share of the values in the range.  [default: 99.999]",
+        ),
+        _numbers_option("--image-mean", "Images become (pixel / 255 - MEAN) / STD; one or three."),
+        _numbers_option("--image-std", "See --image-mean.  [default: 0 and 1]"),
+    )
+
+    def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(verb)
+        def run(**given: Any) -> Any:
+            names = ("method", "percentile", "image_mean", "image_std")
+            choices = {name: given.pop(name) for name in names}
+            given["calibration"] = _calibration(given["calibration"], choices)
+            return verb(**given)
+
+        made: Callable[..., Any] = run
+        for option in reversed(options):
+            made = option(made)
+        return made
+
+    return decorate
+
+
+def _calibration(data: Path | None, choices: dict[str, Any]) -> "CalibrationSet | None":
+    chosen = {name: value for name, value in choices.items() if value is not None}
+    if data is None:
+        if chosen:
+            option = "calibration-method" if "method" in chosen else next(iter(chosen))
+            raise click.UsageError(f"--{option.replace('_', '-')} needs --calibrate.")
+        return None
+    if "percentile" in chosen and chosen.get("method") != "percentile":
+        raise click.UsageError("--percentile needs --calibration-method percentile.")
+    from hpu.compiler.calibration import CalibrationSet
+
+    return CalibrationSet(data=data, **chosen)
+
+
+def _numbers_option(name: str, text: str) -> Decorator:
+    return click.option(name, metavar="NUMBERS", callback=_numbers, help=text)
+
+
+def _numbers(
+    _context: click.Context, _option: click.Parameter, given: str | None
+) -> tuple[float, ...] | None:
+    try:
+        return None if given is None else tuple(map(float, given.split(",")))
+    except ValueError:
+        raise click.BadParameter(f"{given!r} must be numbers with commas between.") from None
 
 
 def device_option() -> Decorator:

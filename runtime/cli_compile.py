@@ -20,6 +20,7 @@ from hpu.runtime.cli_common import (
 if TYPE_CHECKING:
     import onnx
 
+    from hpu.compiler.calibration import CalibrationSet
     from hpu.hw.config import Config
     from hpu.runtime.package import Package
     from hpu.runtime.program import Program
@@ -90,7 +91,7 @@ def compile_command(
     config: str,
     batch: int | None,
     dims: dict[str, int],
-    calibration: Path | None,
+    calibration: "CalibrationSet | None",
     no_fallback: bool,
     force_hpu: bool,
     report: Path | None,
@@ -133,7 +134,7 @@ def compile_command(
 def _exported(
     model: Path,
     dims: dict[str, int],
-    calibration: Path | None,
+    calibration: "CalibrationSet | None",
     batch: int | None,
     target: Path,
 ) -> "onnx.ModelProto":

@@ -6,18 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpu.runtime.cli_common import (
-    FILE,
-    batch_option,
-    calibrate_option,
-    config_option,
-    console,
-    device_option,
-    dim_option,
-    fallback_option,
-    force_option,
-    print_fallbacks,
-)
+from hpu.runtime.cli_common import FILE, console, print_fallbacks, session_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,25 +22,8 @@ __all__ = ["run"]
     "--input", "source", type=FILE, required=True, metavar="X.npz", help="Inputs by name."
 )
 @click.option("--output", type=FILE, metavar="Y.npz", help="Write the outputs, by name.")
-@device_option()
-@config_option(None)
-@batch_option()
-@dim_option()
-@calibrate_option()
-@fallback_option()
-@force_option()
-def run(
-    model: Path,
-    source: Path,
-    output: Path | None,
-    device: str,
-    config: str | None,
-    batch: int | None,
-    dims: dict[str, int],
-    calibration: Path | None,
-    no_fallback: bool,
-    force_hpu: bool,
-) -> None:
+@session_options
+def run(model: Path, source: Path, output: Path | None, **options: Any) -> None:
     """Run MODEL (ONNX, or a program file) on the inputs in an .npz file.
 
     The file holds one array for each input, by name; an .npy file does for a model with one input.
@@ -69,17 +41,7 @@ def run(
 
     started = time.perf_counter()
     with Progress() as progress:
-        session = InferenceSession(
-            model,
-            device=device,
-            config=config,
-            batch=batch,
-            dims=dims,
-            calibration=calibration,
-            no_fallback=no_fallback,
-            force_hpu=force_hpu,
-            progress=progress,
-        )
+        session = InferenceSession(model, progress=progress, **options)
         feeds = read_feeds(source, [arg.name for arg in session.get_inputs()])
         results = _results(session, feeds)
     seconds = time.perf_counter() - started

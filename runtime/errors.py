@@ -1,6 +1,6 @@
 """Errors that a user can cause. Each message is one sentence: the thing, and what to do."""
 
-__all__ = ["DeviceError", "HpuError", "InputError", "ProgramError"]
+__all__ = ["DeviceError", "HpuError", "HpuWarning", "InputError", "ProgramError"]
 
 
 class HpuError(Exception):
@@ -17,3 +17,7 @@ class InputError(HpuError):
 
 class DeviceError(HpuError):
     """A device that cannot run a program, or stopped while running one."""
+
+
+class HpuWarning(UserWarning):
+    """Something that runs, but probably not as the user means it; the message says what to do."""

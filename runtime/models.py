@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx
 
+from hpu.compiler.calibration import QUANTISED, warn_unused
 from hpu.compiler.errors import ModelError
 from hpu.compiler.importer.load import (
     bind_dims,
@@ -23,7 +24,7 @@ from hpu.hw.config import Config
 from hpu.runtime.interface import NodeArg, is_batched
 from hpu.runtime.package import HostModel, Package, Value
 from hpu.runtime.planning import declared, outputs_of, plan
-from hpu.runtime.source import Calibration, Network, Source, first_size, node_args, samples
+from hpu.runtime.source import Calibration, Network, Source, first_size, node_args
 
 __all__ = ["open_model"]
 
@@ -49,12 +50,15 @@ def open_model(
         When the model is damaged, or the host would run a part and must not.
     """
     if isinstance(model, str | os.PathLike) and _bytes(Path(model)) > LARGEST:
+        warn_unused(calibration, TOO_LARGE)
         return _InPlace(Path(model), config, no_fallback)
     proto = bind_dims(read_model(model), dims)
     held = _too_old(proto)
     if not held and is_float(proto):
         load_model(proto, batch)  # what is wrong with the model is said before anything else
         proto, held = _quantised(proto, calibration)
+    else:
+        warn_unused(calibration, held or QUANTISED)
     return _Compiled(proto, config, batch, held, no_fallback, force_hpu)
 
 
@@ -71,7 +75,7 @@ def _quantised(
 ) -> tuple[onnx.ModelProto, str]:
     """A float model quantised; without calibration data itself, and why the HPU does not run it."""
     if calibration is not None:
-        return quantise(proto, samples(calibration)), ""
+        return quantise(proto, calibration), ""
     try:
         return quantise(proto, None), ""
     except ModelError as error:

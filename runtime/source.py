@@ -1,7 +1,7 @@
 """Where a session's packages come from: one that is given, or a model compiled on demand."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeAlias, Union
 
 import numpy as np
@@ -9,7 +9,6 @@ import numpy as np
 from hpu.compiler.placement import SLOWER, Placement, refuse_fallback
 from hpu.hw.config import Config, by_name
 from hpu.runtime import program as files
-from hpu.runtime.arrays import read_arrays
 from hpu.runtime.errors import HpuError
 from hpu.runtime.interface import NodeArg, tensor_text
 from hpu.runtime.package import Package, Value, load_any
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     import onnx
 
     from hpu.compiler import ir
+    from hpu.compiler.calibration import CalibrationSet
 
 __all__ = [
     "Calibration",
@@ -38,7 +38,13 @@ __all__ = [
 # Union because `onnx` is only imported when a model is read, and `|` takes no quoted name.
 Network: TypeAlias = Union[str, os.PathLike[str], bytes, "onnx.ModelProto"]
 Model: TypeAlias = Union[Network, Program, Package]  # noqa: UP007
-Calibration: TypeAlias = Mapping[str, np.ndarray] | str | os.PathLike[str]
+Calibration: TypeAlias = Union[
+    str,
+    os.PathLike[str],
+    Mapping[str, np.ndarray],
+    Iterable[Mapping[str, np.ndarray]],
+    "CalibrationSet",
+]
 
 #: Configuration of a model that is compiled without naming one.
 DEFAULT_CONFIG = "hai-v1"
@@ -103,7 +109,8 @@ def compile_model(
     batch:
         Value of a symbolic first size of the inputs; 1 when not given.
     calibration:
-        For a float model: arrays by input name, samples along the first axis, or an ``.npz`` file.
+        For a float model: arrays by input name, samples along the first axis; an iterable of such
+        feeds; a file or folder; or a :class:`hpu.CalibrationSet`.
     keep:
         Also leave every intermediate tensor in memory, for comparing layer by layer.
 
@@ -126,14 +133,16 @@ def read_quantised(model: Network, calibration: Calibration | None = None) -> "o
     HpuError
         When the model is damaged, or is a float model and there is no calibration data for it.
     """
+    from hpu.compiler.calibration import QUANTISED, warn_unused
     from hpu.compiler.importer.load import load_model, read_model
     from hpu.compiler.quantise import is_float, quantise
 
     proto = read_model(model)
     if not is_float(proto):
+        warn_unused(calibration, QUANTISED)
         return proto
     load_model(proto)  # what is wrong with the model itself is said before anything else
-    return quantise(proto, samples(calibration))
+    return quantise(proto, calibration)
 
 
 def import_graph(model: "onnx.ModelProto", batch: int | None = None) -> "ir.Graph":
@@ -169,7 +178,8 @@ def compile_network(
     batch, dims:
         Values of symbolic dimensions: the first one of the inputs (1 when not given), and by name.
     calibration:
-        For a float model: arrays by input name, samples along the first axis, or an ``.npz`` file.
+        For a float model: arrays by input name, samples along the first axis; an iterable of such
+        feeds; a file or folder; or a :class:`hpu.CalibrationSet`.
     no_fallback:
         Refuse a model of which the host would run a part.
     force_hpu:
@@ -268,6 +278,10 @@ def open_source(
     if isinstance(model, str | os.PathLike) and files.is_program(model):
         model = load_any(model, machine)
     if isinstance(model, Program | Package):
+        if calibration is not None:
+            from hpu.compiler.calibration import warn_unused
+
+            warn_unused(calibration, "a program is quantised and compiled already")
         machine = machine or configuration(model.config_name)
         model.check(machine)
         package = model if isinstance(model, Package) else packed(model)
@@ -327,10 +341,3 @@ class _Given:
 
     def package(self, batch: int) -> Package:
         return self._package
-
-
-def samples(calibration: Calibration | None) -> dict[str, np.ndarray] | None:
-    """Calibration data by name, read where it is a file."""
-    if calibration is None or isinstance(calibration, Mapping):
-        return dict(calibration) if calibration is not None else None
-    return read_arrays(calibration)

@@ -9,9 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hpu.compiler.calibration import CalibrationSet
     from hpu.compiler.errors import ModelError, UnsupportedError
     from hpu.hw.config import CONFIGS, Config
-    from hpu.runtime.errors import HpuError, InputError, ProgramError
+    from hpu.runtime.errors import HpuError, HpuWarning, InputError, ProgramError
     from hpu.runtime.package import Package
     from hpu.runtime.program import Program
     from hpu.runtime.program import load as load_program
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONFIGS",
+    "CalibrationSet",
     "Config",
     "HpuError",
+    "HpuWarning",
     "InferenceSession",
     "InputError",
     "ModelError",
@@ -38,8 +41,10 @@ __version__ = "0.1.0"
 #: Module and name of everything exported; imported on first use, so that `import hpu` is instant.
 _PLACES = {
     "CONFIGS": ("hpu.hw.config", "CONFIGS"),
+    "CalibrationSet": ("hpu.compiler.calibration", "CalibrationSet"),
     "Config": ("hpu.hw.config", "Config"),
     "HpuError": ("hpu.runtime.errors", "HpuError"),
+    "HpuWarning": ("hpu.runtime.errors", "HpuWarning"),
     "InferenceSession": ("hpu.runtime.session", "InferenceSession"),
     "InputError": ("hpu.runtime.errors", "InputError"),
     "ModelError": ("hpu.compiler.errors", "ModelError"),

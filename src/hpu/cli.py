@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import warnings
 from typing import Any
 
 import click
@@ -36,12 +37,20 @@ class _Verbs(click.Group):
         return getattr(importlib.import_module(module), attribute)
 
     def invoke(self, ctx: click.Context) -> Any:
-        from hpu.runtime.errors import HpuError
+        from hpu.runtime.errors import HpuError, HpuWarning
 
-        try:
-            return super().invoke(ctx)
-        except HpuError as error:
-            raise _Refusal(str(error)) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", HpuWarning)
+            warnings.showwarning = _show
+            try:
+                return super().invoke(ctx)
+            except HpuError as error:
+                raise _Refusal(str(error)) from error
+
+
+def _show(message: Warning | str, category: type[Warning], *place: Any, **_more: Any) -> None:
+    """A warning as one line on stderr."""
+    click.echo(f"Warning: {message}", err=True)
 
 
 class _Refusal(click.ClickException):
