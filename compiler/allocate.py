@@ -5,11 +5,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from hpu.compiler.errors import UnsupportedError
-from hpu.compiler.ir import Graph, Op, Tensor
+from hpu.compiler.ir import Fetch, Graph, Op, Tensor
 from hpu.hw.config import Config
 from hpu.runtime.layout import block_widths
 
-__all__ = ["Planner", "Scratch", "Space", "allocate", "describe", "refusal", "tensor_words"]
+__all__ = ["Planner", "Scratch", "Space", "allocate", "describe", "home", "refusal", "tensor_words"]
 
 
 class Space:
@@ -71,7 +71,7 @@ Planner = Callable[[Op, set[str], Space], "tuple[object, list[int]] | None"]
 
 
 def tensor_words(tensor: Tensor, config: Config) -> int:
-    """Unified-buffer words of a whole tensor."""
+    """Unified-buffer words of a tensor."""
     n, y, x, c = tensor.shape
     return n * y * x * len(block_widths(c, config))
 
@@ -82,26 +82,42 @@ def allocate(
     """Bases of the tensors that live in the unified buffer, and every operation's scratch.
 
     Tensors without a base are in DRAM. As long as some operation finds no room, the tensor that
-    is most in its way moves there.
+    is most in its way moves there. Images of another tensor are where it is.
 
     Raises
     ------
     UnsupportedError
         When an operation does not fit with all its tensors in DRAM.
     """
-    in_dram: set[str] = set()
+    in_dram = _fetched(graph)
     while True:
         attempt = _Attempt(graph, config, planner, in_dram)
         failed = attempt.run()
         if failed is None:
             return attempt.bases, attempt.scratch
-        in_dram.add(_victim(graph, failed, attempt, config))
+        in_dram |= _family(graph, _victim(graph, failed, attempt, config))
+
+
+def _fetched(graph: Graph) -> set[str]:
+    """What fetches read: inputs of the graph, of which only copies are in the unified buffer."""
+    homes = {home(op.x).name for op in graph.ops if isinstance(op, Fetch)}
+    return {name for whole in homes for name in _family(graph, whole)}
+
+
+def _family(graph: Graph, whole: str) -> set[str]:
+    """A tensor's name and those of the tensors that are images of it."""
+    return {name for name, tensor in graph.tensors.items() if home(tensor).name == whole}
+
+
+def home(tensor: Tensor) -> Tensor:
+    """The tensor in whose memory this one lies: itself, or the one whose images it is."""
+    return tensor.whole or tensor
 
 
 def _victim(graph: Graph, failed: int, attempt: "_Attempt", config: Config) -> str:
     """The live tensor to move to DRAM: a large one, rather one that the operation does not use."""
     op = graph.ops[failed]
-    used = {tensor.name for tensor in (*op.inputs, op.out)}
+    used = {home(tensor).name for tensor in (*op.inputs, op.out)}
     live = (set(attempt.live) | used) - attempt.in_dram
     if not live:
         raise refusal(op, f"it does not fit the unified buffer of {config.ub_depth} words")
@@ -123,7 +139,9 @@ class _Attempt:
         self.scratch: list[Scratch] = []
         self._space = Space(config.ub_depth)
         self._last_use = {
-            tensor.name: index for index, op in enumerate(graph.ops) for tensor in op.inputs
+            home(tensor).name: index
+            for index, op in enumerate(graph.ops)
+            for tensor in (*op.inputs, op.out)
         }
 
     def run(self) -> int | None:
@@ -137,12 +155,16 @@ class _Attempt:
         return None
 
     def _place(self, tensor: Tensor) -> bool:
-        if tensor.name in self.in_dram or tensor.name in self.live:
+        whole = home(tensor)
+        if whole.name in self.in_dram:
             return True
-        base = self._space.take(tensor_words(tensor, self.config))
-        if base is None:
-            return False
-        self.bases[tensor.name] = self.live[tensor.name] = base
+        if whole.name not in self.live:
+            base = self._space.take(tensor_words(whole, self.config))
+            if base is None:
+                return False
+            self.live[whole.name] = self.bases[whole.name] = base
+        _, rows, cols, _ = tensor.shape
+        self.bases[tensor.name] = self.live[whole.name] + tensor.first * rows * cols
         return True
 
     def _plan(self, op: Op) -> bool:

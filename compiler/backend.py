@@ -44,10 +44,13 @@ def compile_graph(graph: Graph, config: Config, *, keep: bool = False) -> Progra
     check_overflow(graph)
     kept = _kept(graph) if keep else []
     graph = _separate(graph)
-    bases, scratch = allocate(graph, config, planner(config))
+    graph, bases, scratch = _place(graph, config, whole=keep)
     addresses, end = memory_map(graph, config, bases, kept)
     _check_extent(end, config)
-    places = {name: Place(bases.get(name), addresses.get(name)) for name in graph.tensors}
+    places = {
+        name: Place(bases.get(name), addresses.get(home(tensor).name))
+        for name, tensor in graph.tensors.items()
+    }
     context = Context(config, Emitter(config), Image(end, config), places)
     nodes = _lower(graph, context, scratch)
     instructions = insert_tokens(context.emitter.instructions, config)
@@ -68,6 +71,24 @@ def compile_graph(graph: Graph, config: Config, *, keep: bool = False) -> Progra
         nodes=nodes,
         memory=residences(graph, config, bases, scratch, addresses),
     )
+
+
+def _place(
+    graph: Graph, config: Config, *, whole: bool
+) -> tuple[Graph, dict[str, int], list[Scratch]]:
+    """The graph cut into slices of images, and the places of its tensors.
+
+    Tensors lie in the buffer one behind another with gaps between them; where that leaves no room
+    for what should have had some, the slices are chosen anew for a smaller buffer. With ``whole``
+    nothing is sliced.
+    """
+    for eighths in (8, 7, 6, 5) if not whole else ():
+        runs = choose_runs(graph, config, config.ub_depth * eighths // 8)
+        sliced = slice_graph(graph, runs, config)
+        bases, scratch = allocate(sliced, config, planner(config))
+        if all(op.out.name in bases for op in sliced.ops if isinstance(op, Fetch)):
+            return sliced, bases, scratch
+    return graph, *allocate(graph, config, planner(config))
 
 
 def _check_extent(dram_bytes: int, config: Config) -> None:
@@ -116,7 +137,7 @@ def memory_map(
     graph: Graph, config: Config, bases: dict[str, int], kept: list[HostTensor]
 ) -> tuple[dict[str, int], int]:
     """DRAM addresses of the tensors that have one, and the end of them all."""
-    used = {tensor.name for op in graph.ops for tensor in (*op.inputs, op.out)}
+    used = {home(tensor).name for op in graph.ops for tensor in (*op.inputs, op.out)}
     names = [host.tensor for host in (*graph.inputs, *graph.outputs, *kept)]
     names += [name for name in graph.tensors if name in used and name not in bases]
     addresses: dict[str, int] = {}
@@ -195,7 +216,9 @@ def lower_op(context: Context, op: Op, scratch: Scratch) -> None:
     """
     first = len(context.emitter)
     try:
-        if isinstance(op, Conv):
+        if isinstance(op, Fetch):
+            _fetch(context, op)
+        elif isinstance(op, Conv):
             lower_conv(context, op, scratch)
         elif isinstance(op, Pool):
             lower_pool(context, op, scratch)

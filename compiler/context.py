@@ -1,10 +1,11 @@
 """What every lowering shares: places of tensors, transfers, parameter sets and tables."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from hpu.compiler.allocate import home
 from hpu.compiler.emit import Emitter, Memory, Span
 from hpu.compiler.ir import Op, Tensor
 from hpu.compiler.tiling import Accumulators, Region, View, split
@@ -13,7 +14,7 @@ from hpu.hw.config import Config
 from hpu.hw.isa import Space
 from hpu.runtime.layout import Block, blocks
 
-__all__ = ["Context", "Place", "Slots", "counts", "strides"]
+__all__ = ["Context", "Place", "Slots", "counts", "load_pieces", "strides"]
 
 _U16 = (1 << 16) - 1
 
@@ -72,31 +73,39 @@ class Context:
     def blocks(self, tensor: Tensor) -> list[Block]:
         """The tensor's channel blocks."""
         if tensor.name not in self._blocks:
-            self._blocks[tensor.name] = list(blocks(tensor.shape, self.config))
+            self._blocks[tensor.name] = list(self._cut(tensor))
         return self._blocks[tensor.name]
+
+    def _cut(self, tensor: Tensor) -> Iterator[Block]:
+        """The blocks of the whole of which ``tensor`` is images, each from the first of them on."""
+        _, rows, cols, _ = tensor.shape
+        for block in blocks(home(tensor).shape, self.config):
+            ahead = tensor.first * rows * cols * block.pitch
+            yield dataclasses.replace(block, offset=block.offset + ahead)
 
     def view(self, tensor: Tensor, block: int) -> View | None:
         """A block of a tensor that is in the unified buffer; ``None`` of one that is not."""
         base = self.places[tensor.name].base
-        whole = Region.whole(tensor.shape)
-        return None if base is None else View(base + block * whole.words, whole)
+        if base is None:
+            return None
+        step = Region.whole(home(tensor).shape).words
+        return View(base + block * step, Region.whole(tensor.shape))
 
     def views(self, tensor: Tensor) -> list[View]:
         """Every block of a tensor that is in the unified buffer, in order; none of others."""
         views = (self.view(tensor, block) for block in range(len(self.blocks(tensor))))
         return [view for view in views if view is not None]
 
-    def load(self, tensor: Tensor, block: int, view: View) -> None:
-        """Fetch ``view.region`` of a block from DRAM, in copies side by side."""
+    def load(self, tensor: Tensor, block: int, view: View, part: Region | None = None) -> None:
+        """Fetch ``part`` (else all) of a view of a block from DRAM, in copies side by side."""
         b = self.blocks(tensor)[block]
-        self._transfer("LOAD", tensor, b, view, view.region, copies=self.config.groups // b.width)
+        copies = self.config.groups // b.width
+        self._transfer("LOAD", tensor, b, view, part or view.region, copies=copies)
 
     def load_whole(self, tensor: Tensor, block: int, view: View, pieces: int) -> None:
         """:meth:`load` in about ``pieces`` pieces, so that what needs the first can start."""
-        limit = max(-(-view.region.words // pieces), view.strides[1])
-        b = self.blocks(tensor)[block]
-        for part in split(view.region, limit):
-            self._transfer("LOAD", tensor, b, view, part, copies=self.config.groups // b.width)
+        for part in load_pieces(view.region, pieces):
+            self.load(tensor, block, view, part)
 
     def store(self, tensor: Tensor, block: int, view: View, part: Region) -> None:
         """Write ``part`` of a view to the tensor's place in DRAM, if it has one."""
@@ -189,6 +198,11 @@ class Context:
             d_base=base,
             d_x=1,
         )
+
+
+def load_pieces(region: Region, count: int) -> list[Region]:
+    """``region`` in about ``count`` pieces of whole rows."""
+    return split(region, max(-(-region.words // count), region.size[2]))
 
 
 def counts(region: Region) -> dict[str, int]:

@@ -38,11 +38,14 @@ class Quant:
 
 @dataclasses.dataclass(eq=False)
 class Tensor:
-    """An activation. ``name`` is the ONNX value it equals."""
+    """An activation. ``name`` is the ONNX value it equals, or images of it."""
 
     name: str
     shape: tuple[int, int, int, int]
     quant: Quant
+    #: The tensor whose images from ``first`` on these are, in the same memory.
+    whole: "Tensor | None" = None
+    first: int = 0
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

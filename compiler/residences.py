@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from hpu.compiler.allocate import Scratch, describe, tensor_words
+from hpu.compiler.allocate import Scratch, describe, home, tensor_words
 from hpu.compiler.ir import Graph
 from hpu.hw.config import Config
 from hpu.runtime.layout import tensor_bytes
@@ -28,20 +28,23 @@ def residences(
 
 
 def _lives(graph: Graph) -> dict[str, tuple[int, int]]:
-    """First and last operation that touches each tensor."""
+    """First and last operation that touches each tensor, or images of it."""
     lives: dict[str, tuple[int, int]] = {}
     for index, op in enumerate(graph.ops):
         for tensor in (*op.inputs, op.out):
-            lives[tensor.name] = (lives.get(tensor.name, (index, index))[0], index)
+            name = home(tensor).name
+            lives[name] = (lives.get(name, (index, index))[0], index)
     return lives
 
 
 def _tensors(
     graph: Graph, config: Config, bases: Mapping[str, int], lives: Mapping[str, tuple[int, int]]
 ) -> Iterator[Residence]:
-    for name, base in bases.items():
+    for name, (first, last) in lives.items():
+        base = bases.get(name)
+        if base is None:
+            continue
         words = tensor_words(graph.tensors[name], config)
-        first, last = lives[name]
         yield Residence(
             space="ub", kind="tensor", name=name, base=base, size=words, first=first, last=last
         )

@@ -1,0 +1,280 @@
+"""Runs of operations that take a few images of a batch at a time.
+
+The early layers of a network have large images: of a whole batch they would not fit the unified
+buffer, and every layer would fetch and store them. So neighbouring operations are joined to runs. A
+run goes through all its operations with the first few images, then with the next few: what lives
+inside it needs room for those only. Its weights come again for every slice, which costs nothing
+while the array is the slower.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from hpu.compiler.allocate import tensor_words
+from hpu.compiler.ir import Add, Conv, Fetch, Graph, Op, Pool, Residual, Tensor, Unary
+from hpu.hw.config import Config
+from hpu.runtime.layout import block_widths
+
+__all__ = ["Run", "choose_runs", "slice_graph"]
+
+#: Operations that make every image of their result from the same image of their inputs.
+_PER_IMAGE = (Conv, Pool, Add, Unary)
+#: Longest run that is considered, in operations.
+_LONGEST = 48
+#: Cycles by which an operation of one slice holds up the next: the array's depth and a drain.
+_OVERHEAD = 600
+#: Most of the unified buffer for two slices of an input; others are streamed from DRAM.
+_INPUT_SHARE = 0.5
+#: How much dearer a cycle of moving spilled words is than one of computing.
+_SPILL = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Operations ``first`` … ``end - 1``, ``images`` images at a time."""
+
+    first: int
+    end: int
+    images: int
+
+
+def slice_graph(graph: Graph, runs: Sequence[Run], config: Config) -> Graph:
+    """``graph`` with the operations of every run repeated, slice by slice.
+
+    A tensor that only its run touches becomes one of ``images`` images for each slice; others are
+    seen through tensors with :attr:`~hpu.compiler.ir.Tensor.whole` set. Small inputs of the graph
+    come slice by slice too, each while the slice before is computed.
+    """
+    ops = [op for run in runs for op in _sliced(graph, run, config)]
+    used = {tensor.name: tensor for op in ops for tensor in (*op.inputs, op.out)}
+    wholes = {tensor.whole.name: tensor.whole for tensor in used.values() if tensor.whole}
+    hosts = {host.tensor: graph.tensors[host.tensor] for host in (*graph.inputs, *graph.outputs)}
+    return Graph(ops, graph.inputs, graph.outputs, hosts | wholes | used)
+
+
+def _sliced(graph: Graph, run: Run, config: Config) -> list[Op]:
+    part = graph.ops[run.first : run.end]
+    batch = part[0].out.shape[0]
+    if run.images >= batch:
+        return part
+    return _Slicing(graph, run, config).ops(batch)
+
+
+class _Slicing:
+    """The operations of one run, slice by slice."""
+
+    def __init__(self, graph: Graph, run: Run, config: Config) -> None:
+        self._ops = graph.ops[run.first : run.end]
+        self._images = run.images
+        self._inside = _private(graph, run)
+        used = {tensor.name: tensor for op in self._ops for tensor in op.inputs}
+        inputs = (used[host.tensor] for host in graph.inputs if host.tensor in used)
+        self._inputs = [t for t in inputs if _is_small(tensor_words(t, config), run, t, config)]
+
+    def ops(self, batch: int) -> list[Op]:
+        """The operations for all ``batch`` images."""
+        starts = [
+            (first, min(self._images, batch - first)) for first in range(0, batch, self._images)
+        ]
+        fetches = [self._fetches(*start) for start in starts]
+        result = fetches[0]
+        for index, start in enumerate(starts):
+            ahead = fetches[index + 1] if index + 1 < len(starts) else []
+            result += _interleaved(ahead, self._slice(*start))
+        return result
+
+    def _fetches(self, first: int, count: int) -> list[Op]:
+        """Loads of the inputs' images, as many of each as the run has operations."""
+        parts = len(self._ops)
+        return [
+            Fetch(
+                nodes=(f"load {tensor.name}",),
+                x=_view(tensor, first, count),
+                out=_part(tensor, first, count),
+                part=part,
+                parts=parts,
+            )
+            for part in range(parts)
+            for tensor in self._inputs
+        ]
+
+    def _slice(self, first: int, count: int) -> list[Op]:
+        """The operations for ``count`` images from ``first`` on."""
+        inside = self._inside | {tensor.name for tensor in self._inputs}
+        names: dict[str, Tensor] = {}
+        for op in self._ops:
+            for tensor in (*op.inputs, op.out):
+                make = _part if tensor.name in inside else _view
+                names.setdefault(tensor.name, make(tensor, first, count))
+        return [_with_tensors(op, names) for op in self._ops]
+
+
+def _is_small(words: float, run: Run, whole: Tensor, config: Config) -> bool:
+    """Whether an input of ``words`` may stand in the unified buffer, twice a slice of it."""
+    return 2 * words * run.images / whole.shape[0] <= config.ub_depth * _INPUT_SHARE
+
+
+def _interleaved(fetches: Sequence[Op], ops: Sequence[Op]) -> Iterator[Op]:
+    """``ops`` with the fetches spread evenly before them.
+
+    In one piece they would keep the load unit from what ``ops`` themselves need of it.
+    """
+    step = len(fetches) // len(ops)
+    for index, op in enumerate(ops):
+        yield from fetches[index * step : (index + 1) * step]
+        yield op
+
+
+def _private(graph: Graph, run: Run) -> set[str]:
+    """Names of the tensors that are made in the run and read nowhere else."""
+    made = {op.out.name for op in graph.ops[run.first : run.end]}
+    outside = [*graph.ops[: run.first], *graph.ops[run.end :]]
+    read = {tensor.name for op in outside for tensor in op.inputs}
+    return made - read - {host.tensor for host in graph.outputs}
+
+
+def _part(tensor: Tensor, first: int, count: int) -> Tensor:
+    """A tensor of its own for images of ``tensor``."""
+    name = f"{tensor.name}, images {first}-{first + count - 1}"
+    return dataclasses.replace(tensor, name=name, shape=(count, *tensor.shape[1:]))
+
+
+def _view(tensor: Tensor, first: int, count: int) -> Tensor:
+    """Images of ``tensor`` where they are."""
+    part = _part(tensor, first, count)
+    return dataclasses.replace(part, name=f"{part.name} in place", whole=tensor, first=first)
+
+
+def _with_tensors(op: Op, names: dict[str, Tensor]) -> Op:
+    """``op`` with every tensor replaced by the one of its name."""
+    changes: dict[str, object] = {}
+    for field in dataclasses.fields(op):
+        value = getattr(op, field.name)
+        if isinstance(value, Tensor):
+            changes[field.name] = names[value.name]
+        elif isinstance(value, Residual):
+            changes[field.name] = dataclasses.replace(value, tensor=names[value.tensor.name])
+    return dataclasses.replace(op, **changes)  # type: ignore[arg-type]
+
+
+def choose_runs(graph: Graph, config: Config, words: int) -> list[Run]:
+    """The runs with the least estimated time whose tensors fit ``words`` of the unified buffer.
+
+    A shortest path over the operations: every run is a step from its first operation to its end.
+    """
+    best: list[tuple[float, Run | None]] = [(0.0, None)]
+    costs = _Costs(graph, config, words)
+    for end in range(1, len(graph.ops) + 1):
+        steps = ((best[run.first][0] + costs.of(run), run) for run in _ending(graph, end))
+        best.append(min(steps, key=lambda step: step[0]))
+    return _path(best)
+
+
+def _path(best: Sequence[tuple[float, Run | None]]) -> list[Run]:
+    runs: list[Run] = []
+    run = best[-1][1]
+    while run is not None:
+        runs.append(run)
+        run = best[run.first][1]
+    return runs[::-1]
+
+
+def _ending(graph: Graph, end: int) -> Iterator[Run]:
+    """Runs that end before operation ``end``: it alone with all images, and longer ones sliced."""
+    batch = graph.ops[end - 1].out.shape[0]
+    yield Run(end - 1, end, batch)
+    for first in range(end - 1, max(end - _LONGEST, 0) - 1, -1):
+        if not _is_sliceable(graph.ops[first], batch):
+            return
+        images = batch // 2
+        while images:
+            yield Run(first, end, images)
+            images //= 2
+
+
+def _is_sliceable(op: Op, batch: int) -> bool:
+    return isinstance(op, _PER_IMAGE) and all(
+        tensor.shape[0] == batch for tensor in (*op.inputs, op.out)
+    )
+
+
+class _Costs:
+    """Estimated cycles of runs."""
+
+    def __init__(self, graph: Graph, config: Config, words: int) -> None:
+        self._graph, self._config, self._room = graph, config, words
+        self._inputs = {host.tensor for host in graph.inputs}
+        self._words = {t.name: tensor_words(t, config) for t in graph.tensors.values()}
+        self._made = {op.out.name: index for index, op in enumerate(graph.ops)}
+        self._last = {t.name: i for i, op in enumerate(graph.ops) for t in op.inputs}
+        self._last |= {host.tensor: len(graph.ops) for host in graph.outputs}
+        self._ops = [_OpCost.of(op, config) for op in graph.ops]
+
+    def of(self, run: Run) -> float:
+        """Cycles of a run, with those of moving what does not fit."""
+        batch = self._graph.ops[run.first].out.shape[0]
+        share = run.images / batch
+        slices = -(-batch // run.images)
+        cycles = 0.0
+        for cost in self._ops[run.first : run.end]:
+            cycles += slices * (max(share * cost.compute, cost.fetch) + _OVERHEAD)
+        missing = max(self._peak(run, share) - self._room, 0)
+        moved = missing * self._config.lanes * 2 / self._config.dram_bytes_per_cycle
+        return cycles + _SPILL * moved * slices
+
+    def _peak(self, run: Run, share: float) -> float:
+        """Most words that are live at an operation of the run."""
+        whole = sum(self._words[name] for name in self._across(run))
+        live: dict[str, float] = {}
+        peak = 0.0
+        for index in range(run.first, run.end):
+            op = self._graph.ops[index]
+            for tensor in (*op.inputs, op.out):
+                if self._is_inside(tensor.name, run):
+                    live[tensor.name] = self._words[tensor.name] * share
+                elif tensor.name in self._inputs:
+                    live[tensor.name] = self._input_words(tensor, run)
+            peak = max(peak, whole + sum(live.values()))
+            for name in [n for n in live if self._last.get(n, -1) <= index]:
+                if name not in self._inputs or share == 1:
+                    del live[name]
+        return peak
+
+    def _input_words(self, tensor: Tensor, run: Run) -> float:
+        """An input's words: all, or two slices, as the next comes while one is computed."""
+        words = self._words[tensor.name]
+        if run.images >= tensor.shape[0]:
+            return words
+        small = _is_small(words, run, tensor, self._config)
+        return 2 * words * run.images / tensor.shape[0] if small else 0
+
+    def _is_inside(self, name: str, run: Run) -> bool:
+        made = self._made.get(name, -1)
+        return run.first <= made and self._last.get(name, made) < run.end
+
+    def _across(self, run: Run) -> Iterator[str]:
+        """Tensors that live, whole, while the run does."""
+        for name, made in self._made.items():
+            if made < run.first <= self._last.get(
+                name, made
+            ) or run.first <= made < run.end <= self._last.get(name, made):
+                yield name
+
+
+@dataclasses.dataclass(frozen=True)
+class _OpCost:
+    """Cycles that an operation computes for the whole batch, and that its weights take."""
+
+    compute: float
+    fetch: float
+
+    @classmethod
+    def of(cls, op: Op, config: Config) -> "_OpCost":
+        n, y, x, c = op.out.shape
+        blocks = len(block_widths(c, config))
+        if not isinstance(op, Conv):
+            window = op.kernel[0] * op.kernel[1] if isinstance(op, Pool) else 1
+            return cls(n * y * x * blocks * window, 0)
+        rows = op.weight[0].size
+        passes = -(-rows // config.rows) * blocks
+        return cls(n * y * x * passes, op.weight.size / config.dram_bytes_per_cycle)
