@@ -98,7 +98,7 @@ class _Walk:
     def _visit(self, rank: int, proto: onnx.NodeProto) -> None:
         if rank not in self.refused:
             try:
-                self.values[proto.output[0]] = self._imported(rank, proto)
+                self.values |= self._imported(rank, proto)
                 return
             except UnsupportedError as error:
                 self.refused[rank] = error.reason
@@ -109,14 +109,18 @@ class _Walk:
         for name in filter(None, proto.output):
             self._from_host(name)
 
-    def _imported(self, rank: int, proto: onnx.NodeProto) -> Value:
+    def _imported(self, rank: int, proto: onnx.NodeProto) -> dict[str, Value]:
         inputs = [self.values.get(name) for name in proto.input]
         node = Node(proto, inputs, rank, self._opset)
         self._screen(node)
-        value = import_node(self._builder, node)
-        if isinstance(value, Constant) and not _is_numbers(value.array):
-            node.refuse("the HPU does not run this operator")
-        return value
+        values = import_node(self._builder, node)
+        for value in values.values():
+            if isinstance(value, Constant) and not _is_numbers(value.array):
+                node.refuse("the HPU does not run this operator")
+        for name in proto.output[1:]:
+            if name in self._later and name not in values:
+                node.refuse(f"its further result {name!r} is not given")
+        return values
 
     def _screen(self, node: Node) -> None:
         proto = node.proto
@@ -127,9 +131,6 @@ class _Walk:
                 node.refuse(f"its input {name!r} {self._unknown.get(name, 'is not known')}")
             if name not in self.values:
                 node.refuse("the HPU does not run this operator")
-        for name in proto.output[1:]:
-            if name in self._later:
-                node.refuse(f"its further result {name!r} is not given")
 
     def _from_host(self, name: str) -> None:
         """A value that comes from outside the HPU, as far as the HPU can read it."""

@@ -1,5 +1,6 @@
 """Nodes that read only constants are run once, by onnxruntime."""
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -18,8 +19,8 @@ __all__ = ["OPSET", "fold", "run_model", "small_model"]
 OPSET = 21
 
 
-def fold(node: Node) -> Constant:
-    """The first output of a node whose inputs are all constants.
+def fold(node: Node) -> tuple[Constant, ...]:
+    """The outputs of a node whose inputs are all constants, up to the first one left out.
 
     Raises
     ------
@@ -32,9 +33,10 @@ def fold(node: Node) -> Constant:
             arrays[name] = value.real
         elif isinstance(value, Constant):
             arrays[name] = value.array
-    model = small_model([node.proto], {}, arrays, [node.output], node.opset)
+    outputs = list(itertools.takewhile(bool, node.proto.output))
+    model = small_model([node.proto], {}, arrays, outputs, node.opset)
     try:
-        return Constant(run_model(model, {})[0])
+        return tuple(Constant(array) for array in run_model(model, {}))
     except Exception as error:  # onnxruntime's errors have no common base
         text = first_line(error)
         raise ModelError(f"{node.op_type} node {node.name!r} cannot be run: {text}") from None

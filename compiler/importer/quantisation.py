@@ -24,7 +24,7 @@ def quantize(builder: Builder, node: Node) -> Value:
     """QuantizeLinear: gives a waiting operator its result, or labels a float input."""
     value = node.given(0)
     if isinstance(value, Constant | QuantConstant):
-        return fold(node)
+        return fold(node)[0]
     quant = onnx_quant(node, 1, 2)
     if isinstance(value, Pending):
         return builder.emit(value, node.output, quant)

@@ -25,7 +25,8 @@ from hpu.compiler.importer.values import (
 
 __all__ = ["OPERATORS", "import_graph"]
 
-Import = Callable[[Builder, Node], Value]
+#: Gives what is known of the first output, or of every output in order.
+Import = Callable[[Builder, Node], Value | tuple[Value, ...]]
 
 #: Operators that relabel or read shapes: they take constants too.
 ANY_VALUE: dict[str, Import] = {
@@ -88,7 +89,7 @@ def import_graph(model: onnx.ModelProto, outputs: Sequence[str] | None = None) -
     wanted = list(outputs or [value.name for value in model.graph.output])
     for rank, proto in _needed(model, wanted, values):
         node = _node(proto, values, rank, opset)
-        values[node.output] = _import(builder, node, model)
+        values |= _import(builder, node, model)
     ends = [_output(builder, values[name], name) for name in wanted]
     return ir.Graph(
         ops=builder.ops,
@@ -122,7 +123,7 @@ def _node(proto: onnx.NodeProto, values: Mapping[str, Value], rank: int, opset: 
     return node
 
 
-def _import(builder: Builder, node: Node, model: onnx.ModelProto) -> Value:
+def _import(builder: Builder, node: Node, model: onnx.ModelProto) -> dict[str, Value]:
     try:
         return import_node(builder, node)
     except UnsupportedError as error:
@@ -141,8 +142,14 @@ def _quantised_before(node: Node, model: onnx.ModelProto) -> str | None:
     return None
 
 
-def import_node(builder: Builder, node: Node) -> Value:
-    """What is known of the first output of ``node``."""
+def import_node(builder: Builder, node: Node) -> dict[str, Value]:
+    """What is known of the outputs of ``node``, by name; some operators give the first alone."""
+    values = _values(builder, node)
+    several = values if isinstance(values, tuple) else (values,)
+    return {name: value for name, value in zip(node.proto.output, several, strict=False) if name}
+
+
+def _values(builder: Builder, node: Node) -> Value | tuple[Value, ...]:
     if node.op_type in ANY_VALUE:
         support.check(node)
         return ANY_VALUE[node.op_type](builder, node)
