@@ -31,13 +31,22 @@ def _load_figures() -> None:
 def measure(figure: Figure) -> Measurement:
     """Measure one figure and judge it; a figure that cannot be measured is not reached."""
     try:
-        found, detail = figure.function()
-        value = float(found)  # whatever number type it was measured with
+        found = figure.function()
     except (HpuError, AssertionError) as error:
         return Measurement(
             figure.id, None, figure.unit, figure.bar, False, f"not measured: {error}"
         )
-    return Measurement(figure.id, value, figure.unit, figure.bar, figure.reached(value), detail)
+    value = float(found.value)  # whatever number type it was measured with
+    return Measurement(
+        figure.id,
+        value,
+        figure.unit,
+        figure.bar,
+        figure.reached(value),
+        found.detail,
+        found.peer,
+        list(found.rows),
+    )
 
 
 def merged(path: Path, measured: list[Measurement]) -> list[Measurement]:
@@ -65,6 +74,8 @@ def _print(entry: Measurement) -> None:
     out = console()
     out.print(f"[bold]{entry.id}[/]  {value} {entry.unit}  (bar: {entry.bar})  {mark}")
     out.print(f"    {entry.detail}", soft_wrap=True)
+    if entry.peer:
+        out.print(f"    peer: {entry.peer}", soft_wrap=True)
 
 
 @click.command()

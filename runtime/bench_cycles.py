@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from hpu.hw.config import by_name
-from hpu.runtime.bench_figures import figure
+from hpu.runtime.bench_figures import Found, figure
 
 __all__ = ["judged"]
 
@@ -17,7 +17,7 @@ _WORST = 3.0
     bar="mean at most 1 %, worst at most 3 %, over 30 programs at lab-16 and 5 at hai-v1 or more",
     reached=lambda error: error <= 1,
 )
-def cycle_model_error() -> tuple[float, str]:
+def cycle_model_error() -> Found:
     """Mean error of the predicted cycles, in percent of the cycles in RTL."""
     from hpu.runtime.cycle_check import compare, layers, small_networks
 
@@ -29,7 +29,7 @@ def cycle_model_error() -> tuple[float, str]:
     programs += small_networks(full, edge=10, channels=64)
     found["hai-v1"] = compare(programs, full)
     errors = {name: [100 * abs(one.error) for one in parts] for name, parts in found.items()}
-    return judged(errors)
+    return Found(*judged(errors))
 
 
 def judged(errors: Mapping[str, Sequence[float]]) -> tuple[float, str]:

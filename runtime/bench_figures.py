@@ -1,14 +1,30 @@
 """The registry of figures: what is measured, in what unit, and when it is good enough."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-__all__ = ["FIGURES", "Figure", "Measurement", "figure"]
+__all__ = ["FIGURES", "Figure", "Found", "Measurement", "Row", "figure"]
 
-#: Measures a figure: its value, and in words how it came about.
-Function = Callable[[], tuple[float, str]]
+#: Numbers that a figure is made of, by their names.
+Row = dict[str, float | str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What was measured: the figure's value, and in words how it came about.
+
+    ``peer`` says what others reach, measured in the same run; ``rows`` are the numbers behind.
+    """
+
+    value: float
+    detail: str
+    peer: str = ""
+    rows: Sequence[Row] = ()
+
+
+Function = Callable[[], Found]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +47,8 @@ class Measurement(msgspec.Struct):
     bar: str
     reached: bool
     detail: str
+    peer: str = ""
+    rows: list[Row] = []
 
 
 FIGURES: dict[str, Figure] = {}

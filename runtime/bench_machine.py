@@ -11,7 +11,7 @@ from typing import Any
 
 from hpu.hw.config import by_name
 from hpu.hw.csr import MATRIX_CAUSES
-from hpu.runtime.bench_figures import figure
+from hpu.runtime.bench_figures import Found, figure
 from hpu.runtime.execution import Executor, Run
 from hpu.runtime.progress import Progress
 
@@ -27,7 +27,7 @@ _GIB = 1 << 30
     bar="at most 180 s and 8 GiB with 2 processes, from nothing",
     reached=lambda seconds: seconds <= 180,
 )
-def rtl256_build() -> tuple[float, str]:
+def rtl256_build() -> Found:
     """Seconds to build the whole machine with an empty cache."""
     from hpu.sim import rtl
 
@@ -46,7 +46,7 @@ def rtl256_build() -> tuple[float, str]:
         f"{worked:.0f} s of processor time (a busy machine takes longer)"
     )
     assert memory <= 8, f"the build took {memory:.1f} GiB, more than 8 GiB"
-    return seconds, f"{detail}, at most {memory:.2f} GiB of memory in all processes together"
+    return Found(seconds, f"{detail}, at most {memory:.2f} GiB of memory in all processes together")
 
 
 def _processor_seconds() -> float:
@@ -107,7 +107,7 @@ def _family_memory(root: int) -> int:
     bar="at least 2,500 in one thread",
     reached=lambda speed: speed >= 2500,
 )
-def rtl256_speed() -> tuple[float, str]:
+def rtl256_speed() -> Found:
     """Simulated cycles per second while the array is busy: over the product of ``busy_matmul``.
 
     Seconds are the thread's own processor time, so that what else the machine does matters less.
@@ -118,11 +118,12 @@ def rtl256_speed() -> tuple[float, str]:
             started = time.thread_time()
             run = product.multiply()
             speeds.append((run.cycles or 0) / (time.thread_time() - started))
-    return statistics.median(speeds), (
+    return Found(
+        statistics.median(speeds),
         f"processor time; median of {len(speeds)} runs of an 8192×512×512 product "
         f"({run.cycles:,} cycles each, "
         f"{run.counters['MATRIX_USEFUL'] / (run.cycles or 1):.0%} of them with the whole array at "
-        f"work): {', '.join(f'{speed:,.0f}' for speed in speeds)}"
+        f"work): {', '.join(f'{speed:,.0f}' for speed in speeds)}",
     )
 
 
@@ -132,7 +133,7 @@ def rtl256_speed() -> tuple[float, str]:
     bar="100 % of the matrix unit's cycles have a cause",
     reached=lambda share: share == 100,
 )
-def attributed() -> tuple[float, str]:
+def attributed() -> Found:
     """Share of the demo network's cycles that the causes account for."""
     from examples.digits.network import INPUT, held_out, quantised
     from hpu.runtime.measure import measure
@@ -142,7 +143,9 @@ def attributed() -> tuple[float, str]:
         session = InferenceSession(quantised(), device="rtl", config=CONFIG, progress=progress)
         profile = measure(session, {INPUT: held_out()[0][:8]}).profile
     causes = _causes(profile.attribution or {})
-    return 100 * profile.attributed, f"{profile.cycles:,} cycles of the demo network: {causes}"
+    return Found(
+        100 * profile.attributed, f"{profile.cycles:,} cycles of the demo network: {causes}"
+    )
 
 
 def _causes(cycles: Mapping[str, int]) -> str:
@@ -157,16 +160,17 @@ def _causes(cycles: Mapping[str, int]) -> str:
     bar="at least 90 % of cycles do useful work",
     reached=lambda share: share >= 90,
 )
-def busy_matmul() -> tuple[float, str]:
+def busy_matmul() -> Found:
     """Useful cycles of an 8192×512×512 product whose operands stand in the unified buffer."""
     with _Product() as product:
         run = product.multiply()
         wrong, results = product.wrong()
     assert wrong == 0, f"{wrong} of {results} results are wrong"
     cycles, useful = run.cycles or 1, run.counters["MATRIX_USEFUL"]
-    return 100 * useful / cycles, (
+    return Found(
+        100 * useful / cycles,
         f"{useful:,} of {cycles:,} cycles ({_causes(run.counters)}); all {results:,} results "
-        f"equal numpy's"
+        f"equal numpy's",
     )
 
 

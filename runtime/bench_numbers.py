@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpu.hw.config import by_name
-from hpu.runtime.bench_figures import figure
+from hpu.runtime.bench_figures import Found, figure
 from hpu.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -53,16 +53,17 @@ def _demo() -> tuple["Bytes", "Operators", "Operators"]:
     bar="all: RTL = functional; operators of the exact kind = onnxruntime",
     reached=lambda share: share == 100,
 )
-def bytes_equal() -> tuple[float, str]:
+def bytes_equal() -> Found:
     """Bytes of the demo network's tensors that are equal."""
     devices, in_rtl, of_all = _demo()
     exact = [*in_rtl.exact, *of_all.exact]
     total = devices.total + sum(entry.elements for entry in exact)
     equal = devices.equal + sum(entry.elements - entry.different for entry in exact)
-    return 100 * equal / total, (
+    return Found(
+        100 * equal / total,
         f"RTL = functional: {devices} of {_IMAGES} digits; operators equal to onnxruntime: "
         f"{in_rtl.equal}/{len(in_rtl.exact)} in RTL, {of_all.equal}/{len(of_all.exact)} over "
-        f"360 digits"
+        f"360 digits",
     )
 
 
@@ -72,7 +73,7 @@ def bytes_equal() -> tuple[float, str]:
     bar="at most 1 LSB, and the same class on at least 359 of 360 images",
     reached=lambda largest: largest <= 1,
 )
-def lsb_other() -> tuple[float, str]:
+def lsb_other() -> Found:
     """Largest difference to onnxruntime of operators that are not of the exact kind."""
     from examples.digits.demo import scores
 
@@ -81,10 +82,11 @@ def lsb_other() -> tuple[float, str]:
     assert score.same_class >= 359, f"only {score.same_class} of 360 images have the same class"
     different = sum(entry.different for entry in of_all.others)
     elements = sum(entry.elements for entry in of_all.others)
-    return max(in_rtl.largest, of_all.largest), (
+    return Found(
+        max(in_rtl.largest, of_all.largest),
         f"{different:,} of {elements:,} bytes of {len(of_all.others)} operators differ; the same "
         f"class as onnxruntime on {score.same_class}/{score.images} images (accuracy: float "
-        f"{score.float_model:.2%}, onnxruntime int8 {score.quantised:.2%}, HPU {score.hpu:.2%})"
+        f"{score.float_model:.2%}, onnxruntime int8 {score.quantised:.2%}, HPU {score.hpu:.2%})",
     )
 
 
@@ -94,13 +96,13 @@ def lsb_other() -> tuple[float, str]:
     bar="0 in at least 10 million",
     reached=lambda mismatches: mismatches == 0,
 )
-def requant_exact() -> tuple[float, str]:
+def requant_exact() -> Found:
     """Requantisation in RTL against numpy float32."""
     from hpu.sim.requant_check import run
 
     cases, mismatches = run(_CASES, seed=1)
     assert cases >= _CASES, f"only {cases} cases were run"
-    return mismatches, f"{cases:,} random and tie-heavy cases, seed 1"
+    return Found(mismatches, f"{cases:,} random and tie-heavy cases, seed 1")
 
 
 @figure(
@@ -109,7 +111,7 @@ def requant_exact() -> tuple[float, str]:
     bar="at most 30 times onnxruntime int8's own time",
     reached=lambda ratio: ratio <= 30,
 )
-def functional_ratio() -> tuple[float, str]:
+def functional_ratio() -> Found:
     """Functional device over onnxruntime, demo network, batch 360, side by side."""
     import onnxruntime
 
@@ -130,7 +132,8 @@ def functional_ratio() -> tuple[float, str]:
             times.append(time.perf_counter() - started)
         pairs.append(times)
     hpu, ort = np.array(pairs[2:]).T  # the first runs compile and warm up
-    return statistics.median(hpu / ort), (
+    return Found(
+        statistics.median(hpu / ort),
         f"median of {len(hpu)} pairs: {1e3 * np.median(hpu):.1f} ms against "
-        f"{1e3 * np.median(ort):.2f} ms of the same int8 network in onnxruntime, default settings"
+        f"{1e3 * np.median(ort):.2f} ms of the same int8 network in onnxruntime, default settings",
     )

@@ -1,6 +1,6 @@
 """The figure of ONNX's own tests."""
 
-from hpu.runtime.bench_figures import figure
+from hpu.runtime.bench_figures import Found, figure
 
 __all__: list[str] = []
 
@@ -11,13 +11,15 @@ __all__: list[str] = []
     bar="at least 1,557 pass, and every other one has a reason on the list",
     reached=lambda passed: passed >= 1557,
 )
-def onnx_suite() -> tuple[float, str]:
+def onnx_suite() -> Found:
     """Tests of ONNX's backend suite that ``hpu.backend`` passes."""
     from hpu.runtime.onnx_suite import excluded, run_suite
 
     outcome = run_suite()
     unexplained = sorted(set(outcome.failed) - set(excluded()))
     assert not unexplained, f"{', '.join(unexplained[:5])} failed and are not on the list"
-    return len(outcome.passed), (
-        f"{len(outcome.passed):,} of {outcome.total:,}; the others are on a list with a reason each"
+    return Found(
+        len(outcome.passed),
+        f"{len(outcome.passed):,} of {outcome.total:,}; "
+        "the others are on a list with a reason each",
     )

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from hpu.runtime import bench
-from hpu.runtime.bench_figures import FIGURES, Figure, Measurement
+from hpu.runtime.bench_figures import FIGURES, Figure, Found, Measurement
 from hpu.runtime.errors import HpuError
 
 THE_EIGHT = {
@@ -22,7 +22,7 @@ THE_EIGHT = {
 
 
 def made_up(name: str, value: float) -> Figure:
-    return Figure(name, "s", "at most 5", lambda found: found <= 5, lambda: (value, "made up"))
+    return Figure(name, "s", "at most 5", lambda found: found <= 5, lambda: Found(value, "made up"))
 
 
 @pytest.fixture
@@ -58,6 +58,8 @@ def test_values_are_judged_and_written(figures, tmp_path):
         "bar": "at most 5",
         "reached": True,
         "detail": "made up",
+        "peer": "",
+        "rows": [],
     }
     assert found["slow"]["reached"] is False
     assert "not reached" in result.output
@@ -72,7 +74,7 @@ def test_one_figure_is_merged_into_the_file(figures, tmp_path):
 
 
 def test_a_figure_that_cannot_be_measured_is_not_reached(figures, tmp_path):
-    def fail() -> tuple[float, str]:
+    def fail() -> Found:
         raise HpuError("g++ must be installed")
 
     figures["fast"] = Figure("fast", "s", "at most 5", lambda found: True, fail)
@@ -90,3 +92,12 @@ def test_an_unknown_figure_and_a_damaged_file_are_refused(figures, tmp_path):
     path.write_text("{")
     with pytest.raises(HpuError, match="is damaged"):
         bench.merged(path, [Measurement("a", 1.0, "s", "", True, "")])
+
+
+def test_what_others_reach_and_the_numbers_behind_are_kept(figures, tmp_path):
+    found = Found(3, "made up", "4 with another tool", [{"layer": "conv", "cycles": 7.0}])
+    figures["fast"] = Figure("fast", "s", "at most 5", lambda value: True, lambda: found)
+    result, entries = run(tmp_path, "--only", "fast")
+    assert "peer: 4 with another tool" in result.output
+    assert entries["fast"]["peer"] == "4 with another tool"
+    assert entries["fast"]["rows"] == [{"layer": "conv", "cycles": 7.0}]
