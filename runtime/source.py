@@ -155,8 +155,6 @@ def import_graph(model: "onnx.ModelProto", batch: int | None = None) -> "ir.Grap
     """
     from hpu.compiler.frontend import import_model
 
-    if batch is not None and batch < 1:
-        raise HpuError(f"batch must be at least 1, not {batch}.")
     return import_model(model, batch=batch)
 
 
@@ -231,6 +229,10 @@ def compile_package(
     HpuError
         When the model is damaged, or the HPU runs nothing of it; the message says what and where.
     """
+    given = isinstance(model, str | os.PathLike) and files.is_program(model)
+    if given or isinstance(model, Program | Package):
+        what = os.fspath(model) if isinstance(model, str | os.PathLike) else "what is given"
+        raise HpuError(f"{what} is a program already; give the ONNX model that it was made of.")
     source, _machine = open_source(
         model,
         config=config,
@@ -248,7 +250,10 @@ def compile_package(
 
 def _nothing(package: Package) -> str:
     first = next((entry for entry in package.placements if not entry.follows), None)
-    reason = first.reason if first else "it has no nodes"
+    reason = "it has no nodes"
+    if first:
+        whole = len({entry.reason for entry in package.placements}) == 1
+        reason = first.reason if whole else f"{first.op_type} node {first.node!r}: {first.reason}"
     slow = any(entry.reason.startswith(SLOWER) for entry in package.placements)
     return f"nothing of the model runs on the HPU ({reason}); " + (
         "give --force-hpu (force_hpu=True) to run it there all the same."
@@ -278,6 +283,7 @@ def open_source(
     if isinstance(model, str | os.PathLike) and files.is_program(model):
         model = load_any(model, machine)
     if isinstance(model, Program | Package):
+        _refuse_settings({"--dim": dims, "--force-hpu": force_hpu})
         if calibration is not None:
             from hpu.compiler.calibration import warn_unused
 
@@ -289,13 +295,21 @@ def open_source(
             refuse_fallback(package.placements)
         return _Given(package, batch), machine
     machine = machine or configuration(DEFAULT_CONFIG)
-    if batch is not None and batch < 1:
-        raise HpuError(f"batch must be at least 1, not {batch}.")
     from hpu.runtime.models import open_model
 
     sizes = dims or {}
     source = open_model(model, machine, batch, sizes, calibration, no_fallback, force_hpu)
     return source, machine
+
+
+def _refuse_settings(settings: Mapping[str, object]) -> None:
+    """Refuse what decides how a model is compiled, for a program that is compiled already."""
+    for option, value in settings.items():
+        if value:
+            raise HpuError(
+                f"{option} has no meaning for a program, which is compiled already; "
+                f"compile the model again with {option}."
+            )
 
 
 def packed(program: Program) -> Package:

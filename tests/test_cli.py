@@ -82,6 +82,28 @@ def test_run_quantises_a_float_model(folder):
     assert "float32  [5, 4]" in text
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (
+            ("compile", "m.hpu", "-o", "o.hpu"),
+            "m.hpu is a program already; give the ONNX model that",
+        ),
+        (("check", "m.hpu"), "m.hpu is a program; give the ONNX model that it was made of"),
+        (
+            ("run", "m.hpu", "--input", "x.npz", "--dim", "n=3"),
+            "--dim has no meaning for a program",
+        ),
+        (("profile", "m.hpu", "--dim", "n=3"), "compile the model again with --dim."),
+        (("profile", "m.hpu", "--force-hpu"), "--force-hpu has no meaning for a program, which is"),
+    ],
+)
+def test_what_makes_no_sense_for_a_program(folder, tmp_path, monkeypatch, arguments, text):
+    monkeypatch.chdir(folder)
+    assert text in refuse(*arguments)
+    assert not (folder / "o.hpu").exists()
+
+
 def test_profile_writes_its_files(folder, tmp_path):
     text = succeed(
         *("profile", folder / "m.hpu", "--json", tmp_path / "p.json"),

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from numbers import Integral
 
 import numpy as np
 import onnx
@@ -10,9 +11,12 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 
 from hpu.compiler.errors import ModelError, UnsupportedError
+from hpu.compiler.importer.sound import check_initializers, check_operators, put_in_order
+from hpu.runtime.program import is_program
 
 __all__ = [
     "bind_dims",
+    "check_batch",
     "check_opset",
     "first_line",
     "is_symbolic",
@@ -58,8 +62,7 @@ def load_model(
         When the file cannot be read, is not a sound ONNX model, or has a dimension that is not
         known.
     """
-    if batch is not None and not 1 <= batch <= MAX_BATCH:
-        raise ModelError(f"batch must be from 1 to {MAX_BATCH}, not {batch}")
+    check_batch(batch)
     model = read_model(source)
     if not any_opset:
         check_opset(model)
@@ -69,18 +72,38 @@ def load_model(
     return _infer(model)
 
 
-def read_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of the model, or the model in a file or in its bytes; not yet checked.
+def check_batch(batch: int | None) -> None:
+    """Refuse a batch that is none.
 
     Raises
     ------
     ModelError
-        When the file cannot be read or is no ONNX model.
+        When it is given and not a whole number, or out of range.
+    """
+    if batch is not None and not (_is_whole(batch) and 1 <= batch <= MAX_BATCH):
+        raise ModelError(f"batch must be a whole number from 1 to {MAX_BATCH}, not {batch!r}")
+
+
+def read_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of the model, or the model in a file or in its bytes, its nodes in order.
+
+    Nothing else is checked yet.
+
+    Raises
+    ------
+    ModelError
+        When the file cannot be read or is no ONNX model, or its nodes have no order.
     """
     if isinstance(source, onnx.ModelProto):
-        copy = onnx.ModelProto()
-        copy.CopyFrom(source)
-        return copy
+        model = onnx.ModelProto()
+        model.CopyFrom(source)
+    else:
+        model = _read(source)
+    put_in_order(model.graph)
+    return model
+
+
+def _read(source: str | os.PathLike[str] | bytes) -> onnx.ModelProto:
     if not isinstance(source, str | os.PathLike | bytes):
         raise ModelError(
             f"the model must be a path, bytes or a ModelProto, not {type(source).__name__}"
@@ -102,6 +125,8 @@ def read_model(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx
 
 
 def _no_model(name: str | os.PathLike[str]) -> ModelError:
+    if is_program(name):
+        return ModelError(f"{name} is a program; give the ONNX model that it was made of")
     if os.fspath(name).endswith(".hpu"):
         return ModelError(f"{name} is not an ONNX file, and no undamaged program file to run")
     return ModelError(f"{name} is not an ONNX file, or is damaged or cut short")
@@ -160,6 +185,8 @@ def _check(model: onnx.ModelProto) -> None:
             raise UnsupportedError(
                 node.op_type, node.name, f"the domain {node.domain!r} is unknown"
             )
+    check_operators(model)
+    check_initializers(model.graph)
     for value in model.graph.output:
         if value.type.WhichOneof("value") in (None, "tensor_type"):
             value.type.tensor_type.shape.SetInParent()  # wanted by the checker
@@ -257,8 +284,14 @@ def _check_dims(inputs: list[onnx.ValueInfoProto], dims: Mapping[str, int]) -> N
             raise ModelError(
                 f"no input has a symbolic dimension {name!r}; the symbolic dimensions are: {listed}"
             )
-        if not 1 <= size <= _MAX_SIZE:
-            raise ModelError(f"dimension {name!r} must be from 1 to {_MAX_SIZE}, not {size}")
+        if not (_is_whole(size) and 1 <= size <= _MAX_SIZE):
+            raise ModelError(
+                f"dimension {name!r} must be a whole number from 1 to {_MAX_SIZE}, not {size!r}"
+            )
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _batch_names(inputs: list[onnx.ValueInfoProto]) -> set[str]:

@@ -103,7 +103,7 @@ def test_wrong_names_are_refused(quantised, inputs):
         hpu.InferenceSession(quantised, device="gpu")
     with pytest.raises(hpu.HpuError, match="configuration must be one of hai-v1, lab-16, not 'x'"):
         hpu.InferenceSession(quantised, config="x")
-    with pytest.raises(hpu.HpuError, match="batch must be at least 1, not 0"):
+    with pytest.raises(hpu.HpuError, match="batch must be a whole number from 1 to 65536, not 0"):
         hpu.InferenceSession(quantised, batch=0)
 
 
