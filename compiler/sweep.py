@@ -1,0 +1,298 @@
+"""Sweeps: a convolution between tensors in cells, as steps over the words of both.
+
+A *unit* is the smallest block of result pixels that is whole words of the result and, times the
+stride, whole words of the input. A sweep walks over units; every unit takes the same steps through
+the input and through the result. What one row of accumulators holds of a unit is a *target*: the
+results of some pixels and channels, side by side in the columns, and the moves that bring them to
+their words. Without cells a unit is one pixel, and a target one channel block.
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Iterator
+
+from hpu.compiler.ir import Conv
+from hpu.hw.config import Config
+from hpu.runtime.cell import PLAIN, Cell, Shape
+from hpu.runtime.layout import Block, block_channels, blocks
+
+__all__ = ["Geometry", "Move", "Placed", "Sweep", "Target", "Use", "sweep_of"]
+
+Triple = tuple[int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """What of a convolution decides its mapping: everything but the numbers."""
+
+    x: Shape
+    out: Shape
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    pads: tuple[int, int]  # top, left
+    dilations: tuple[int, int]
+    groups: int
+
+    @classmethod
+    def of(cls, op: Conv) -> "Geometry":
+        """That of ``op``."""
+        kernel, pads = (op.weight.shape[1], op.weight.shape[2]), (op.pads[0], op.pads[1])
+        shapes = (op.x.shape, op.out.shape)
+        return cls(*shapes, kernel, op.strides, pads, op.dilations, op.groups)
+
+    def taps(self) -> Iterator[tuple[int, int, int]]:
+        """Every tap's number, and its rows and columns from the result pixel times the stride."""
+        for tap, (ky, kx) in enumerate(itertools.product(*map(range, self.kernel))):
+            y = ky * self.dilations[0] - self.pads[0]
+            yield tap, y, kx * self.dilations[1] - self.pads[1]
+
+    def inputs(self, first: int, channels: int) -> tuple[int, int]:
+        """Range (low, high) of the input channels that these output channels depend on."""
+        per_in, per_out = self.x[3] // self.groups, self.out[3] // self.groups
+        low = first // per_out * per_in
+        return low, ((first + channels - 1) // per_out + 1) * per_in
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed:
+    """``channels`` results from ``first`` on of the unit's pixel ``pixel``, from ``column`` on."""
+
+    pixel: Triple
+    first: int
+    channels: int
+    column: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Move:
+    """``width`` lane groups of a row of results, from ``s_group`` on, to a word of the unit.
+
+    They are written from lane group ``d_group`` on, ``copies`` times. ``word`` counts words of
+    channel block ``block`` along n, y and x.
+    """
+
+    block: int
+    word: Triple
+    width: int
+    copies: int
+    s_group: int = 0
+    d_group: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What one row of accumulators holds of a unit."""
+
+    placed: tuple[Placed, ...]
+    moves: tuple[Move, ...]
+    columns: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Use:
+    """Input channels ``first`` … of a word's pixel at ``lane``, through kernel tap ``tap``."""
+
+    tap: int
+    lane: int
+    first: int
+    channels: int
+    placed: Placed
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Units along n, y and x; pixels of a unit; words per unit of the input and of the result."""
+
+    geometry: Geometry
+    cell_in: Cell
+    size: Triple
+    unit: Triple
+    step: Triple
+    spread: Triple
+    in_blocks: tuple[Block, ...]
+    out_blocks: tuple[Block, ...]
+    targets: tuple[Target, ...]
+
+    @property
+    def units(self) -> int:
+        """All units."""
+        return math.prod(self.size)
+
+    def uses(self, target: Target) -> dict[tuple[int, int], dict[tuple[int, int], list[Use]]]:
+        """What ``target`` takes, by image step and input block, then by rows and columns of words.
+
+        Steps, rows and columns are those of the input's words, from the unit's first word on.
+        """
+        found: dict[tuple[int, int], dict[tuple[int, int], list[Use]]] = {}
+        for placed in target.placed:
+            for tap, dy, dx in self.geometry.taps():
+                for image, block, offset, use in self._uses(placed, tap, dy, dx):
+                    words = found.setdefault((image, block), {})
+                    words.setdefault(offset, []).append(use)
+        return dict(sorted(found.items()))
+
+    def _uses(
+        self, placed: Placed, tap: int, dy: int, dx: int
+    ) -> Iterator[tuple[int, int, tuple[int, int], Use]]:
+        n, y, x = placed.pixel
+        y, x = y * self.geometry.strides[0] + dy, x * self.geometry.strides[1] + dx
+        cell, total = self.cell_in, self.geometry.x[3]
+        offset = (y // cell.rows, x // cell.cols)
+        low, high = self.geometry.inputs(placed.first, placed.channels)
+        if cell.pixels > 1:
+            lane = cell.lane(total, n, y, x) + low
+            yield n // cell.images, 0, offset, Use(tap, lane, low, high - low, placed)
+            return
+        for index, block in enumerate(self.in_blocks):
+            first, end = max(low, block.first), min(high, block.first + block.channels)
+            if first < end:
+                yield n, index, offset, Use(tap, first - block.first, first, end - first, placed)
+
+    @functools.cached_property
+    def reach(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """First and last word row, and word column, that a unit uses, from its first word on."""
+        geometry, cell = self.geometry, self.cell_in
+        ends = []
+        for axis, size in enumerate((cell.rows, cell.cols)):
+            stride, pad = geometry.strides[axis], geometry.pads[axis]
+            last = (self.unit[axis + 1] - 1) * stride - pad
+            last += (geometry.kernel[axis] - 1) * geometry.dilations[axis]
+            ends.append((-pad // size, last // size))
+        return ends[0], ends[1]
+
+
+@functools.lru_cache(maxsize=4096)
+def sweep_of(
+    geometry: Geometry, cell_in: Cell, cell_out: Cell, config: Config, columns: Cell | None = None
+) -> Sweep | None:
+    """The sweep of a convolution between tensors in these cells; ``None`` where there is none.
+
+    ``columns``: the pixels that share a row of accumulators, where these are not the pixels of a
+    word of the result.
+    """
+    columns = columns or cell_out
+    if not (_holds(cell_in, geometry.x, config) and _holds(cell_out, geometry.out, config)):
+        return None
+    unit, step, spread, size = [], [], [], []
+    axes = zip(cell_in.size, cell_out.size, columns.size, (1, *geometry.strides), strict=True)
+    for axis, (inner, outer, side, stride) in enumerate(axes):
+        pixels = math.lcm(outer, side, inner // math.gcd(inner, stride))
+        if geometry.out[axis] % pixels:
+            return None
+        unit.append(pixels)
+        step.append(pixels * stride // inner)
+        spread.append(pixels // outer)
+        size.append(geometry.out[axis] // pixels)
+    out_blocks = tuple(blocks(cell_out.stored(geometry.out), config))
+    targets = _targets(geometry, cell_out, columns, _triple(unit), out_blocks, config)
+    if targets is None:
+        return None
+    return Sweep(
+        geometry=geometry,
+        cell_in=cell_in,
+        size=_triple(size),
+        unit=_triple(unit),
+        step=_triple(step),
+        spread=_triple(spread),
+        in_blocks=tuple(blocks(cell_in.stored(geometry.x), config)),
+        out_blocks=out_blocks,
+        targets=targets,
+    )
+
+
+def _holds(cell: Cell, shape: Shape, config: Config) -> bool:
+    """Whether a tensor can stand in ``cell``: whole cells, each in a word of its own."""
+    narrow = cell.pixels == 1 or cell.lanes(shape[3]) <= block_channels(config)
+    return narrow and cell.divides(shape)
+
+
+def _triple(values: list[int]) -> Triple:
+    n, y, x = values
+    return n, y, x
+
+
+def _targets(
+    geometry: Geometry,
+    cell_out: Cell,
+    columns: Cell,
+    unit: Triple,
+    out_blocks: tuple[Block, ...],
+    config: Config,
+) -> tuple[Target, ...] | None:
+    if columns.pixels == 1 and cell_out.pixels == 1:
+        return tuple(_plain_targets(unit, out_blocks, config))
+    channels = geometry.out[3]
+    if columns.lanes(channels) > config.cols or len(out_blocks) > 1:
+        return None
+    targets = []
+    for corner in _steps(unit, columns):
+        placed = tuple(_placed(corner, columns, channels))
+        moves = _moves(placed, columns, cell_out, channels, config)
+        if moves is None:
+            return None
+        targets.append(Target(placed, moves, columns.lanes(channels)))
+    return tuple(targets)
+
+
+def _plain_targets(unit: Triple, out_blocks: tuple[Block, ...], config: Config) -> Iterator[Target]:
+    """One pixel each, with as many channel blocks as the columns take."""
+    beside = config.cols // block_channels(config)
+    for at in range(0, len(out_blocks), beside):
+        some = out_blocks[at : at + beside]
+        base = some[0].first
+        for pixel in _steps(unit, PLAIN):
+            yield Target(
+                tuple(Placed(pixel, b.first, b.channels, b.first - base) for b in some),
+                tuple(
+                    Move(at + i, pixel, b.width, config.groups // b.width, _chunk(b, base, config))
+                    for i, b in enumerate(some)
+                ),
+                some[-1].first + some[-1].channels - base,
+            )
+
+
+def _chunk(block: Block, base: int, config: Config) -> int:
+    return (block.first - base) // config.group
+
+
+def _steps(unit: Triple, cell: Cell) -> Iterator[Triple]:
+    """The first pixels of the cells of a unit."""
+    n, y, x = (range(0, length, step) for length, step in zip(unit, cell.size, strict=True))
+    yield from itertools.product(n, y, x)
+
+
+def _placed(corner: Triple, columns: Cell, channels: int) -> Iterator[Placed]:
+    for pixel in itertools.product(*map(range, columns.size)):
+        n, y, x = (low + step for low, step in zip(corner, pixel, strict=True))
+        yield Placed((n, y, x), 0, channels, columns.lane(channels, *pixel))
+
+
+def _moves(
+    placed: tuple[Placed, ...], columns: Cell, cell_out: Cell, channels: int, config: Config
+) -> tuple[Move, ...] | None:
+    """Moves of a row of results: one where it is a word, else one for every pixel."""
+    width = -(-cell_out.lanes(channels) // config.group)
+    copies = config.groups // width
+    if columns == cell_out:
+        return (Move(0, _word(placed[0], cell_out), width, copies),)
+    whole = cell_out.pixels == 1
+    if channels % config.group or not (whole or copies == 1):
+        return None  # a pixel is no lane groups; or its copies are not neighbours
+    return tuple(
+        Move(
+            0,
+            _word(one, cell_out),
+            channels // config.group,
+            copies,
+            one.column // config.group,
+            cell_out.lane(channels, *one.pixel) // config.group,
+        )
+        for one in placed
+    )
+
+
+def _word(placed: Placed, cell: Cell) -> Triple:
+    n, y, x = placed.pixel
+    return n // cell.images, y // cell.rows, x // cell.cols
