@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from hpu.compiler.pieces import Piece
+from hpu.runtime.cell import PLAIN, Cell, Shape
 
 __all__ = [
     "Add",
@@ -46,6 +47,13 @@ class Tensor:
     #: The tensor whose images from ``first`` on these are, in the same memory.
     whole: "Tensor | None" = None
     first: int = 0
+    #: The pixels that share a word.
+    cell: Cell = PLAIN
+
+    @property
+    def stored(self) -> Shape:
+        """The shape in words and lanes; ``shape`` where a word holds one pixel."""
+        return self.cell.stored(self.shape)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -65,6 +73,8 @@ class Op:
     #: The small ONNX models (int8 [256, 1 or c] to the same) that the table was made with, in
     #: order.
     sources: tuple[onnx.ModelProto, ...] = ()
+    #: In words, how the operation was laid on the machine, and why.
+    mapping: str = ""
 
     @property
     def result(self) -> Quant:
@@ -104,6 +114,8 @@ class Conv(Op):
     dilations: tuple[int, int] = (1, 1)
     groups: int = 1
     residual: Residual | None = None
+    #: The results that share a row of accumulators, where not those of a word of ``out``.
+    columns: Cell | None = None
     #: float32 [cout], the weights' own scale, from which ``scale`` was made; only for export.
     weight_scale: np.ndarray | None = None
 
