@@ -16,7 +16,13 @@ from hpu.runtime.files import write_atomically
 
 __all__ = ["main", "measure", "merged"]
 
-_MODULES = ("bench_numbers", "bench_machine", "bench_cycles", "bench_onnx")
+_MODULES = (
+    "bench_numbers",
+    "bench_machine",
+    "bench_cycles",
+    "bench_networks",
+    "bench_onnx",
+)
 
 
 class _File(msgspec.Struct):
