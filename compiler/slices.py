@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from hpu.compiler.allocate import tensor_words
 from hpu.compiler.ir import Add, Conv, Fetch, Graph, Op, Pool, Residual, Tensor, Unary
 from hpu.hw.config import Config
-from hpu.runtime.layout import block_widths
+from hpu.runtime.layout import block_widths, tensor_bytes
 
 __all__ = ["Run", "choose_runs", "slice_graph"]
 
@@ -25,6 +25,8 @@ _LONGEST = 48
 _OVERHEAD = 600
 #: Most of the unified buffer for two slices of an input; others are streamed from DRAM.
 _INPUT_SHARE = 0.5
+#: Weights come this much later than at the full bandwidth, which they share.
+_SPARE = 1.1
 #: How much dearer a cycle of moving spilled words is than one of computing.
 _SPILL = 4
 
@@ -209,15 +211,21 @@ class _Costs:
         self._last = {t.name: i for i, op in enumerate(graph.ops) for t in op.inputs}
         self._last |= {host.tensor: len(graph.ops) for host in graph.outputs}
         self._ops = [_OpCost.of(op, config) for op in graph.ops]
+        out = tensor_bytes(graph.ops[-1].out.shape, config)
+        self._store = out / config.dram_bytes_per_cycle
 
     def of(self, run: Run) -> float:
         """Cycles of a run, with those of moving what does not fit."""
         batch = self._graph.ops[run.first].out.shape[0]
         share = run.images / batch
         slices = -(-batch // run.images)
-        cycles = 0.0
-        for cost in self._ops[run.first : run.end]:
-            cycles += slices * (max(share * cost.compute, cost.fetch) + _OVERHEAD)
+        ops = self._ops[run.first : run.end]
+        times = [max(share * cost.compute, cost.fetch) + _OVERHEAD for cost in ops]
+        cycles = slices * sum(times)
+        if run.end == len(self._ops):  # results leave from the end of the first slice on
+            before = sum(times[:-1])
+            fetches = slices * sum(cost.fetch for cost in ops) - sum(c.fetch for c in ops[:-1])
+            cycles = before + max(cycles - before, self._store + fetches)
         missing = max(self._peak(run, share) - self._room, 0)
         moved = missing * self._config.lanes * 2 / self._config.dram_bytes_per_cycle
         return cycles + _SPILL * moved * slices
@@ -277,4 +285,4 @@ class _OpCost:
             return cls(n * y * x * blocks * window, 0)
         rows = op.weight[0].size
         passes = -(-rows // config.rows) * blocks
-        return cls(n * y * x * passes, op.weight.size / config.dram_bytes_per_cycle)
+        return cls(n * y * x * passes, _SPARE * op.weight.size / config.dram_bytes_per_cycle)

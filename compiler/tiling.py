@@ -203,6 +203,9 @@ def _parts(tile: Region, config: Config) -> Iterator[Region]:
     enough to hide the fetch of a weight tile, and not much longer than the next, which would have
     to wait for its drain.
     """
+    if tile.words <= _one_part(config):
+        yield tile
+        return
     axis, units, inner = tile.outermost()
     last, fetch = _last_words(config), _fetch_cycles(config)
     if inner > last or tile.words < last + fetch:
@@ -232,6 +235,11 @@ def _part_sizes(total: int, last: int, least: int, most: int) -> list[int]:
     return [rest, *reversed(sizes)] if rest else sizes[::-1]
 
 
+def _one_part(config: Config) -> int:
+    """Words that leave the accumulators room to begin the next part while they are drained."""
+    return config.acc_depth * 7 // 8
+
+
 def _last_words(config: Config) -> int:
     return min(6 * _floor(config), config.acc_depth)
 
@@ -250,46 +258,29 @@ class AccBlock:
 
 
 class Accumulators:
-    """Hands out accumulator words.
+    """Hands out accumulator words, round and round.
 
-    A group's first blocks lie in one half and the others in the second: accumulation takes a half's
-    one read port before the vector unit, which so drains one half while the other is filled.
-    Places rotate within a half, so that a group that leaves room need not wait for the one before.
+    A group begins where the one before it ends. So its first words are free at once, and the others
+    by the time they are needed: the vector unit drains the group before in the same order.
     """
 
     def __init__(self, config: Config) -> None:
-        self._half = config.acc_depth // 2
-        self._start = [0, 0]
-        self._side = 0
+        self._depth = config.acc_depth
+        self._next = 0
 
     def groups(self, pieces: Sequence[Region], most: int | None = None) -> Iterator[list[AccBlock]]:
         """Groups of pieces that stand in the accumulators together, at most ``most`` a group."""
-        step = most or len(pieces)
-        for at in range(0, len(pieces), step):
-            yield from self._groups(pieces[at : at + step])
-
-    def _groups(self, pieces: Sequence[Region]) -> Iterator[list[AccBlock]]:
-        share = min(self._half, -(-sum(piece.words for piece in pieces) // 2))
-        first = side = self._side
-        group: list[tuple[Region, int, int]] = []
-        used = [0, 0]
+        group: list[AccBlock] = []
+        used = 0
         for piece in pieces:
-            full = used[side] >= share or used[side] + piece.words > self._half
-            if side == first and group and full:
-                side = 1 - first
-            if used[side] + piece.words > self._half:
-                yield self._settle(group, used)
-                group, used, first, side = [], [0, 0], 1 - side, 1 - side
-            group.append((piece, side, used[side]))
-            used[side] += piece.words
-        self._side = 1 - side
-        yield self._settle(group, used)
-
-    def _settle(self, group: list[tuple[Region, int, int]], used: list[int]) -> list[AccBlock]:
-        for side in (0, 1):
-            if self._start[side] + used[side] > self._half:
-                self._start[side] = 0
-        first = [side * self._half + self._start[side] for side in (0, 1)]
-        for side in (0, 1):
-            self._start[side] += used[side]
-        return [AccBlock(region, first[side] + at) for region, side, at in group]
+            wraps = self._next + piece.words > self._depth
+            words = piece.words + (self._depth - self._next if wraps else 0)
+            if group and (used + words > self._depth or len(group) == most):
+                yield group
+                group, used = [], 0
+            if wraps:
+                self._next = 0
+            group.append(AccBlock(piece, self._next))
+            self._next += piece.words
+            used += words
+        yield group

@@ -48,25 +48,31 @@ def test_accumulator_blocks(shape, most):
             words = [w for b in group for w in range(b.acc, b.acc + b.region.words)]
             assert len(set(words)) == len(words), "blocks of a group lie apart"
             assert max(words) < LAB.acc_depth
-            half = LAB.acc_depth // 2
-            for block in group:
-                assert block.acc // half == (block.acc + block.region.words - 1) // half
             pieces += [b.region for b in group]
     assert covered_once(pieces, whole)
     assert max(p.words for p in pieces) <= most
 
 
-def test_one_half_fills_before_the_other():
+def test_groups_follow_one_another_round_the_accumulators():
     accumulators = Accumulators(LAB)
-    (group,) = accumulators.groups(split(Region.whole((1, 4, 10)), 10))
-    assert [block.acc // 64 for block in group] == [0, 0, 1, 1]
+    groups = [next(accumulators.groups([Region.whole((1, 1, 30))])) for _ in range(6)]
+    assert [group[0].acc for group in groups] == [0, 30, 60, 90, 0, 30]
 
 
-def test_single_blocks_alternate_between_the_halves():
+def test_a_group_that_passes_the_end_keeps_off_its_own_beginning():
     accumulators = Accumulators(LAB)
-    groups = [next(accumulators.groups([Region.whole((1, 1, 10))])) for _ in range(14)]
-    assert [group[0].acc for group in groups[:5]] == [0, 64, 10, 74, 20]
-    assert groups[12][0].acc == 0, "the seventh does not fit its half"
+    next(accumulators.groups([Region.whole((1, 1, 100))]))
+    groups = list(accumulators.groups([Region.whole((1, 1, 40))] * 4))
+    for group in groups:
+        words = [w for b in group for w in range(b.acc, b.acc + b.region.words)]
+        assert len(set(words)) == len(words)
+
+
+def test_what_leaves_room_for_the_next_is_one_part():
+    full = by_name("hai-v1")
+    parts = list(acc_pieces(Region.whole((8, 19, 19)), full, full.acc_depth))
+    assert len(parts) == 1
+    assert sum(piece.words for piece in parts[0]) == 2888
 
 
 @pytest.mark.parametrize("seed", range(50))
