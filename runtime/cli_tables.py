@@ -1,6 +1,6 @@
 """Tables that the command line prints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,7 @@ from hpu.runtime.program import Program
 
 if TYPE_CHECKING:
     from hpu.compiler.placement import Placement
-    from hpu.runtime.profile import Profile
+    from hpu.runtime.profile import NetworkProfile, NodeProfile, Profile
 
 __all__ = [
     "attribution_table",
@@ -20,8 +20,13 @@ __all__ = [
     "placement_table",
     "profile_table",
     "program_table",
+    "summary_table",
     "table",
 ]
+
+
+#: Letters of a node's name that the profile shows.
+_NAME = 60
 
 
 def table(*columns: str) -> Table:
@@ -82,16 +87,31 @@ def placement_table(placed: Sequence["Placement"]) -> Table:
 
 
 def profile_table(profile: "Profile") -> Table:
-    """MACs, traffic and, where there are any, cycles of every node."""
-    timed = profile.cycles is not None
-    columns = ["node", "operator", ">MACs", ">read bytes", ">written bytes"]
-    result = table(*columns, *([">cycles", ">of peak"] if timed else []))
+    """MACs, traffic, cycles and what limits every node; how it is mapped, where that is told."""
+    mapped = any(node.mapping for node in profile.nodes)
+    columns = ["node", "operator", ">MACs", ">read bytes", ">written bytes", ">cycles", ">of peak"]
+    result = table(*columns, "limited by", *(["mapping"] if mapped else []))
     for node in profile.nodes:
         cells = [f"{node.macs:,}", f"{node.read_bytes:,}", f"{node.written_bytes:,}"]
-        if timed:
-            cells += [f"{node.cycles or 0:,}", f"{node.utilisation or 0:.1%}"]
-        result.add_row(node.name, node.op_type, *cells)
+        cells += [f"{node.cycles or 0:,}", f"{node.utilisation or 0:.1%}"]
+        cells += [_limit(node), *([escape(node.mapping)] if mapped else [])]
+        result.add_row(escape(_short(node.name)), node.op_type, *cells)
     return result
+
+
+def _short(name: str) -> str:
+    """A node's name, the middle of a long one left out."""
+    return name if len(name) <= _NAME else f"{name[: _NAME // 2]}…{name[-_NAME // 2 :]}"
+
+
+def _limit(node: "NodeProfile") -> str:
+    """What limits a node, and the share of its time in which it is busy."""
+    from hpu.runtime.limits import LIMITS, load_of
+
+    if node.limit is None or node.work is None:
+        return ""
+    share = load_of(node.limit, node.work)
+    return LIMITS[node.limit] + ("" if share is None else f" {share:.0%}")
 
 
 def attribution_table(profile: "Profile") -> Table:
@@ -103,3 +123,37 @@ def attribution_table(profile: "Profile") -> Table:
         result.add_row(text, f"{cycles:,}", f"{cycles / (profile.cycles or 1):.2%}")
     result.add_row("all", f"{sum(causes.values()):,}", f"{profile.attributed:.2%}", style="bold")
     return result
+
+
+def summary_table(network: "NetworkProfile") -> Table:
+    """What a network takes: memory, MACs, time, and what limits it."""
+    result = table("summary", "")
+    for name, text in _summary(network):
+        result.add_row(name, text)
+    return result
+
+
+def _summary(network: "NetworkProfile") -> Iterator[tuple[str, str]]:
+    from hpu.runtime.report_text import bytes_text, time_text
+
+    first, totals = network.programs[0], network.totals
+    rows, cols = first.array
+    yield "machine", f"{first.config}, {rows}×{cols} at {first.clock_hz / 1e6:.0f} MHz"
+    share = totals.ub_peak / totals.ub_size
+    peak, size = bytes_text(totals.ub_peak), bytes_text(totals.ub_size)
+    yield "unified buffer", f"{peak} at most, {share:.1%} of {size}"
+    weights, program = bytes_text(totals.weights), bytes_text(totals.instructions)
+    yield "DRAM", f"{bytes_text(totals.dram)}: weights {weights}, instructions {program}"
+    read, written = bytes_text(totals.read_bytes), bytes_text(totals.written_bytes)
+    yield "DRAM traffic", f"{read} read, {written} written"
+    yield "MACs", f"{totals.macs:,}, batch {network.batch}"
+    predicted = " (predicted)" if first.predicted else ""
+    yield "cycles", f"{totals.cycles:,}{predicted}"
+    yield "utilisation", f"{totals.utilisation:.1%} of the array's peak"
+    yield "limited by", ", ".join(f"{text} {share:.0%}" for text, share in totals.limits)
+    for part in network.hosts:
+        text = f"{time_text(part.milliseconds)}, {', '.join(part.nodes[:3])}"
+        more = len(part.nodes) - 3
+        yield "host", escape(text) + (f" and {more} more" if more > 0 else "")
+    yield "time", f"{time_text(network.milliseconds)} for a batch of {network.batch}"
+    yield "inferences per second", f"{network.per_second:,.0f}"

@@ -11,10 +11,10 @@ from hpu.compiler.placement import Placement
 from hpu.hw import csr
 from hpu.hw.config import Config
 from hpu.hw.isa import Unit
-from hpu.runtime.limits import limit_of, shares, work
+from hpu.runtime.limits import LIMITS, limit_of, shares, work
 from hpu.runtime.package import Package
 from hpu.runtime.program import NodeRange, Program
-from hpu.runtime.timeline import Timeline, busy, node_of, timeline, windows
+from hpu.runtime.timeline import Timeline, busy, layers, node_of, timeline, windows
 from hpu.runtime.traffic import instruction_units, read_bytes, written_bytes
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "NodeProfile",
     "Profile",
     "Run",
+    "Totals",
     "describe_package",
     "describe_program",
     "profile_of",
@@ -140,6 +141,49 @@ class HostProfile(msgspec.Struct, frozen=True, kw_only=True, tag="host", tag_fie
     milliseconds: float
 
 
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """The programs of a network together. They run one after another in the same unified buffer."""
+
+    cycles: int
+    macs: int
+    utilisation: float
+    read_bytes: int
+    written_bytes: int
+    ub_peak: int
+    ub_size: int
+    dram: int
+    weights: int
+    instructions: int
+    #: What limits the layers, in words, and its share of the cycles; the largest first.
+    limits: list[tuple[str, float]]
+
+    @classmethod
+    def of(cls, programs: Sequence[Profile]) -> "Totals":
+        """The totals of timed profiles."""
+        cycles = sum(program.cycles or 0 for program in programs)
+        rows, cols = programs[0].array
+        memories = [program.memory for program in programs]
+        macs = sum(program.macs for program in programs)
+        found: dict[str, int] = {}
+        for program in programs:
+            for name, count in (program.limits or {}).items():
+                found[name] = found.get(name, 0) + count
+        order = sorted(found, key=lambda name: -found[name])
+        return cls(
+            cycles=cycles,
+            macs=macs,
+            utilisation=macs / (cycles * rows * cols) if cycles else 0.0,
+            read_bytes=sum(program.read_bytes for program in programs),
+            written_bytes=sum(program.written_bytes for program in programs),
+            ub_peak=max(memory.ub_peak for memory in memories),
+            ub_size=memories[0].ub_size,
+            dram=max(memory.dram for memory in memories),
+            weights=sum(memory.weights for memory in memories),
+            instructions=sum(memory.instructions for memory in memories),
+            limits=[(LIMITS[name], found[name] / (cycles or 1)) for name in order],
+        )
+
+
 class NetworkProfile(msgspec.Struct, frozen=True, kw_only=True):
     """A network: its parts in the order in which they run, and where every node runs."""
 
@@ -157,6 +201,11 @@ class NetworkProfile(msgspec.Struct, frozen=True, kw_only=True):
     def hosts(self) -> list[HostProfile]:
         """The parts of the host."""
         return [part for part in self.parts if isinstance(part, HostProfile)]
+
+    @property
+    def totals(self) -> Totals:
+        """What the programs take together."""
+        return Totals.of(self.programs)
 
     @property
     def milliseconds(self) -> float:
@@ -244,72 +293,75 @@ def _units(program: Program, run: Run, spans: Timeline | None) -> dict[str, int]
 
 
 def _nodes(program: Program, config: Config, run: Run, spans: Timeline | None) -> list[NodeProfile]:
-    owner = node_of(np.arange(program.instruction_count), program.nodes)
-    count, read, written = (
-        _by_node(values, owner, program)
-        for values in (
-            np.ones_like(owner),
-            read_bytes(program, config),
-            written_bytes(program, config),
-        )
-    )
-    timed = _node_times(program, config, run, spans)
+    found, index = layers(program.nodes)
+    owner = _owner(np.arange(program.instruction_count), program, index)
+    read = _by_layer(read_bytes(program, config), owner, len(found))
+    written = _by_layer(written_bytes(program, config), owner, len(found))
+    timed = _layer_times(program, config, run, spans)
     return [
         NodeProfile(
-            name=node.name,
-            op_type=node.op_type,
-            macs=node.macs,
-            mapping=node.mapping,
-            instructions=int(count[k]),
+            name=layer.name,
+            op_type=layer.op_type,
+            macs=layer.macs,
+            mapping=layer.mapping,
+            instructions=layer.count,
             read_bytes=int(read[k]),
             written_bytes=int(written[k]),
             **timed[k],
         )
-        for k, node in enumerate(program.nodes)
+        for k, layer in enumerate(found)
     ]
 
 
-def _by_node(values: np.ndarray, owner: np.ndarray, program: Program) -> np.ndarray:
-    """Sum over the instructions of every node."""
-    total = np.zeros((len(program.nodes) + 1, *values.shape[1:]), np.int64)
+def _owner(pcs: np.ndarray, program: Program, index: np.ndarray) -> np.ndarray:
+    """The layer of each instruction; -1 of one that belongs to none."""
+    return np.append(index, -1)[node_of(pcs, program.nodes)]
+
+
+def _by_layer(values: np.ndarray, owner: np.ndarray, count: int) -> np.ndarray:
+    """Sum over the instructions of every layer."""
+    total = np.zeros((count + 1, *values.shape[1:]), np.int64)
     np.add.at(total, owner, values)  # what belongs to none lands in the last
     return total[:-1]
 
 
-def _node_times(
+def _layer_times(
     program: Program, config: Config, run: Run, spans: Timeline | None
 ) -> list[dict[str, Any]]:
+    found, index = layers(program.nodes)
     if spans is None or run.cycles is None:
-        return [{} for _node in program.nodes]
-    found = windows(spans, program.nodes)
-    worked = shares(spans, work(program, config, spans), found)
-    added = found[:, 1] - found[:, 0]
-    limits = [limit_of(worked[k], int(added[k])) for k in range(len(added))]
+        return [{} for _layer in found]
+    parts = windows(spans, program.nodes)
+    worked = shares(spans, work(program, config, spans), parts, index)
+    added = _by_layer(parts[:, 1] - parts[:, 0], index, len(found))
+    limits = [limit_of(share, int(cycles)) for share, cycles in zip(worked, added, strict=True)]
     _spread(added, run.cycles)
-    matrix = busy(spans, Unit.MATRIX, program.nodes)
-    owner = node_of(spans.pc, program.nodes)
-    causes = _causes(program, run)
+    matrix = _by_layer(busy(spans, Unit.MATRIX, program.nodes), index, len(found))
+    owner = _owner(spans.pc, program, index)
+    causes = _causes(program, run, index, len(found))
     return [
         {
             "cycles": int(added[k]),
             "start": int(spans.start[owner == k].min(initial=run.cycles)),
             "end": int(spans.end[owner == k].max(initial=0)),
             "matrix_cycles": int(matrix[k]),
-            "utilisation": _utilisation(node, int(added[k]), config),
+            "utilisation": _utilisation(layer, int(added[k]), config),
             "limit": limits[k],
             "work": worked[k],
             "causes": causes[k] if causes else None,
         }
-        for k, node in enumerate(program.nodes)
+        for k, layer in enumerate(found)
     ]
 
 
-def _causes(program: Program, run: Run) -> list[dict[str, int]] | None:
-    """Cycles of the matrix unit by node and cause."""
+def _causes(
+    program: Program, run: Run, index: np.ndarray, count: int
+) -> list[dict[str, int]] | None:
+    """Cycles of the matrix unit by layer and cause."""
     if run.charges is None:
         return None
     own = np.flatnonzero(instruction_units(program) == Unit.MATRIX)
-    total = _by_node(run.charges[:-1], node_of(own, program.nodes), program)
+    total = _by_layer(run.charges[:-1], _owner(own, program, index), count)
     names = [cause.name for cause in csr.MATRIX_CAUSES]
     return [{name: int(n) for name, n in zip(names, row, strict=True) if n} for row in total]
 

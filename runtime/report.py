@@ -2,20 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-
-import msgspec
-import numpy as np
+from typing import Any
 
 from hpu.hw import csr
-from hpu.hw.isa import Unit
-from hpu.runtime.profile import Profile
-from hpu.runtime.program import NodeRange
-from hpu.runtime.timeline import Timeline, node_of
+from hpu.hw.config import Config
+from hpu.runtime.limits import LIMITS
+from hpu.runtime.profile import NetworkProfile, NodeProfile, Profile
+from hpu.runtime.program import Program
+from hpu.runtime.report_data import program_data, script_json
+from hpu.runtime.report_text import bytes_text, count_text, percent_text, short_text, time_text
+from hpu.runtime.timeline import Timeline
 
-__all__ = ["html_report", "time_text"]
-
-#: Spans that the timeline draws at most; beyond, neighbours of one node are joined.
-MAX_SPANS = 20_000
+__all__ = ["html_report"]
 
 _CAUSES = {
     "MATRIX_USEFUL": ("useful rows", "#2e9e5b"),
@@ -28,23 +26,25 @@ _CAUSES = {
     "MATRIX_FETCH": ("waiting for instructions", "#45a3b5"),
     "MATRIX_DRAINED": ("drained, others finish", "#8d949e"),
 }
+_LIMITS = {
+    "matrix": ("#2e9e5b", "rows streaming through the array"),
+    "fill": ("#a8b53a", "weight tiles shifting into the array"),
+    "vector": ("#b0457b", "the vector unit"),
+    "weights": ("#e0a030", "DRAM, most of it weights"),
+    "input": ("#d9643a", "DRAM, most of it activations read"),
+    "output": ("#5b7fc7", "DRAM, most of it results written"),
+    "latency": ("#8d949e", "nothing is busy for half of the time: units wait for one another"),
+    "hidden": ("#c4c9d0", "in the shadow of other layers"),
+}
 
 
-def html_report(
-    profile: Profile,
-    title: str,
-    *,
-    spans: Timeline | None = None,
-    nodes: Sequence[NodeRange] = (),
-) -> str:
+def html_report(network: NetworkProfile, runs: Sequence[tuple[Program, Config, Timeline]]) -> str:
     """A self-contained HTML page.
 
     Parameters
     ----------
-    title:
-        What ran, in a few words.
-    spans, nodes:
-        The timeline and the ranges that name its instructions; without them, no timeline.
+    runs:
+        Every program of the network with its spans, in the order of ``network.programs``.
     """
     import jinja2
 
@@ -53,89 +53,66 @@ def html_report(
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters.update(
-        bytes=_bytes, count=_count, percent=_percent, time=time_text, short=_short
+        bytes=bytes_text, count=count_text, percent=percent_text, time=time_text, short=short_text
     )
+    programs = network.programs
+    data = {
+        "limits": {name: [LIMITS[name], colour] for name, (colour, _doc) in _LIMITS.items()},
+        "programs": [
+            program_data(profile, *run) for profile, run in zip(programs, runs, strict=True)
+        ],
+    }
     return environment.get_template("report.html.j2").render(
-        title=title,
-        profile=profile,
-        causes=_causes(profile),
-        longest=max((node.cycles or 0 for node in profile.nodes), default=0) or 1,
-        timeline=_timeline_json(profile, spans, nodes) if spans is not None else None,
+        network=network,
+        programs=programs,
+        causes=[_causes(profile) for profile in programs],
+        stacks=[[_stack(node) for node in profile.nodes] for profile in programs],
+        limits=[_limits(profile) for profile in programs],
+        limit_of={name: (LIMITS[name], *_LIMITS[name]) for name in LIMITS},
+        longest=max((n.cycles or 0 for p in programs for n in p.nodes), default=0) or 1,
+        totals=network.totals,
+        style=(folder / "report.css").read_text(),
+        script=(folder / "report.js").read_text(),
+        data=script_json(data),
     )
 
 
-def _causes(profile: Profile) -> list[dict]:
+def _causes(profile: Profile) -> list[dict[str, Any]]:
     """Words, colour, cycles and share of each cause of the matrix unit's cycles."""
-    if not profile.attribution or not profile.cycles:
-        return []
     docs = {cause.name: cause.doc for cause in csr.MATRIX_CAUSES}
     return [
         {
             "text": _CAUSES[name][0],
             "colour": _CAUSES[name][1],
             "cycles": cycles,
-            "share": cycles / profile.cycles,
+            "share": cycles / (profile.cycles or 1),
             "doc": docs[name],
         }
-        for name, cycles in profile.attribution.items()
+        for name, cycles in (profile.attribution or {}).items()
     ]
 
 
-def _timeline_json(profile: Profile, spans: Timeline, nodes: Sequence[NodeRange]) -> str:
-    """Numbers for the page's script: rows of unit, node, start, end."""
-    owner = node_of(spans.pc, nodes)
-    rows = np.stack([spans.unit, owner, spans.start, spans.end], axis=1)
-    data = {
-        "units": [unit.name.lower() for unit in Unit],
-        "nodes": [node.name for node in nodes],
-        "cycles": profile.cycles,
-        "clock": profile.clock_hz,
-        "spans": _joined(rows).ravel().tolist(),
-    }
-    text = msgspec.json.encode(data).decode()
-    return text.replace("<", "\\u003c")  # a node's name must not end the script
+def _stack(node: NodeProfile) -> list[dict[str, Any]]:
+    """The causes of a node's cycles of the matrix unit."""
+    total = sum((node.causes or {}).values()) or 1
+    return [
+        {"text": _CAUSES[name][0], "colour": _CAUSES[name][1], "cycles": n, "share": n / total}
+        for name, n in (node.causes or {}).items()
+    ]
 
 
-def _joined(rows: np.ndarray) -> np.ndarray:
-    """At most ``MAX_SPANS`` rows: spans of one unit and node with ever larger gaps become one."""
-    rows = rows[np.lexsort((rows[:, 2], rows[:, 0]))]
-    gap = 1
-    while len(rows) > MAX_SPANS and gap < 1 << 40:
-        same = (rows[1:, :2] == rows[:-1, :2]).all(1) & (rows[1:, 2] - rows[:-1, 3] <= gap)
-        first = np.concatenate([[True], ~same])
-        starts = np.flatnonzero(first)
-        ends = np.maximum.reduceat(rows[:, 3], starts)
-        rows = np.column_stack([rows[starts, :3], ends])
-        gap *= 4
-    return rows
-
-
-def _bytes(value: int) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.3g} {unit}" if unit != "B" else f"{value} B"
-        value /= 1024  # type: ignore[assignment]
-    return f"{value:.3g} GiB"
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-def _short(value: float) -> str:
-    """A count in three or four digits."""
-    for limit, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if value >= 10 * limit or value >= limit > 1e3:
-            return f"{value / limit:.4g}{suffix}"
-    return f"{value:,.0f}"
-
-
-def time_text(milliseconds: float) -> str:
-    """A time in the unit that suits it."""
-    if milliseconds < 1:
-        return f"{1e3 * milliseconds:.4g} µs"
-    return f"{milliseconds:.4g} ms"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}%" if value >= 0.001 or value == 0 else f"{100 * value:.2g}%"
+def _limits(profile: Profile) -> list[dict[str, Any]]:
+    """Words, colour and share of what limits the layers, in the order of ``LIMITS``."""
+    found = profile.limits or {}
+    total = sum(found.values()) or 1
+    return [
+        {
+            "text": LIMITS[name],
+            "colour": _LIMITS[name][0],
+            "doc": _LIMITS[name][1],
+            "cycles": found[name],
+            "share": found[name] / total,
+        }
+        for name in LIMITS
+        if name in found
+    ]

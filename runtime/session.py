@@ -1,5 +1,6 @@
 """Running a network: sessions like onnxruntime's."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,14 +12,27 @@ from hpu.runtime.errors import InputError
 from hpu.runtime.execution import DEVICES, Executor, Stage
 from hpu.runtime.host import PackageRunner
 from hpu.runtime.interface import NodeArg, batch_of, check_feeds, is_batched
+from hpu.runtime.package import Package
 from hpu.runtime.profile import Run
-from hpu.runtime.program import Program
 from hpu.runtime.source import Calibration, Model, open_source
 
-__all__ = ["InferenceSession"]
+__all__ = ["InferenceSession", "Measurement"]
 
 #: Images of a larger batch go through the machine in several equal parts.
 MAX_BATCH = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """One run: its outputs by name, and of every part of ``package`` what was measured.
+
+    ``runs`` has what the device tells of a program, and milliseconds of a host's part.
+    """
+
+    outputs: dict[str, np.ndarray]
+    package: Package
+    runs: list[Run | float]
+    batch: int
 
 
 class InferenceSession:
@@ -39,7 +53,8 @@ class InferenceSession:
     dims:
         Values of symbolic dimensions of the inputs, by name.
     calibration:
-        For a float model: arrays by input name, or an ``.npz`` file.
+        For a float model: arrays by input name, samples along the first axis; an iterable of such
+        feeds; a file or folder; or a :class:`hpu.CalibrationSet`.
     no_fallback:
         Refuse a network of which the host would run a part.
     force_hpu:
@@ -140,10 +155,8 @@ class InferenceSession:
         counts = {_times(np.shape(value), self._source.fixed) for value in feeds.values()}
         return counts.pop() if len(counts) == 1 else 1
 
-    def measure(
-        self, feeds: Mapping[str, Any]
-    ) -> tuple[dict[str, np.ndarray], list[tuple[Program, Run]]]:
-        """Run once and measure: the outputs by name, and what the device tells of each program.
+    def measure(self, feeds: Mapping[str, Any]) -> Measurement:
+        """Run once and measure every part.
 
         Raises
         ------
@@ -154,7 +167,9 @@ class InferenceSession:
         batch = self._source.fixed or batch_of(arrays, self._source.inputs)
         if batch > MAX_BATCH and self._source.fixed is None:
             raise InputError(f"one run takes at most a batch of {MAX_BATCH}, not {batch}.")
-        return self._runner.measure(self._source.package(batch), arrays)
+        package = self._source.package(batch)
+        outputs, runs = self._runner.measure(package, arrays)
+        return Measurement(outputs, package, runs, batch)
 
     def _chosen(self, names: Sequence[str] | None) -> list[str]:
         known = [arg.name for arg in self._source.outputs]

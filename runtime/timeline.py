@@ -3,12 +3,23 @@
 import dataclasses
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from hpu.hw.isa import Unit
 from hpu.runtime.program import NodeRange
 
-__all__ = ["Timeline", "busy", "charged", "done_by", "node_of", "timeline", "windows"]
+__all__ = [
+    "Timeline",
+    "busy",
+    "charged",
+    "done_by",
+    "layers",
+    "node_of",
+    "served",
+    "timeline",
+    "windows",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +71,29 @@ def node_of(pcs: np.ndarray, nodes: Sequence[NodeRange]) -> np.ndarray:
     return owner[pcs]
 
 
+def layers(nodes: Sequence[NodeRange]) -> tuple[list[NodeRange], np.ndarray]:
+    """The ranges of one name and operator as one, and for every range which of these it is in.
+
+    A layer that is computed in slices has a range for each; MACs and instructions add up.
+    """
+    names = [(node.name, node.op_type) for node in nodes]
+    order = {name: k for k, name in enumerate(dict.fromkeys(names))}
+    index = np.array([order[name] for name in names], np.int64)
+    groups: list[list[NodeRange]] = [[] for _name in order]
+    for node, k in zip(nodes, index, strict=True):
+        groups[k].append(node)
+    return [_joined(group) for group in groups], index
+
+
+def _joined(group: Sequence[NodeRange]) -> NodeRange:
+    return msgspec.structs.replace(
+        group[0],
+        count=sum(node.count for node in group),
+        macs=sum(node.macs for node in group),
+        mapping="; ".join(dict.fromkeys(node.mapping for node in group if node.mapping)),
+    )
+
+
 def windows(spans: Timeline, nodes: Sequence[NodeRange]) -> np.ndarray:
     """The time that each node added to the run: int64 [nodes, 2], from and to.
 
@@ -95,6 +129,18 @@ def busy(spans: Timeline, unit: Unit, nodes: Sequence[NodeRange]) -> np.ndarray:
     result = np.zeros(len(nodes), np.int64)
     np.add.at(result, owner, np.maximum(end - np.maximum(start, before), 0))
     return result
+
+
+def served(spans: Timeline) -> Timeline:
+    """``spans`` less the time in which the unit was still at the instruction before.
+
+    A unit takes instructions ahead; it does their work in order.
+    """
+    start = spans.start.copy()
+    for unit in Unit:
+        own = np.flatnonzero(spans.unit == unit)  # in the order of starts, hence of ends
+        start[own[1:]] = np.maximum(start[own[1:]], spans.end[own[:-1]])
+    return Timeline(spans.unit, spans.pc, np.minimum(start, spans.end), spans.end)
 
 
 def done_by(spans: Timeline, amounts: np.ndarray, cycles: np.ndarray) -> np.ndarray:

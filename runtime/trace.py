@@ -1,6 +1,7 @@
 """Perfetto traces: the five units as tracks, every instruction as a slice with its node's name."""
 
 import os
+from collections.abc import Sequence
 
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TracePacket, TrackEvent
 from perfetto.trace_builder.proto_builder import StreamingTraceProtoBuilder
@@ -8,7 +9,8 @@ from perfetto.trace_builder.proto_builder import StreamingTraceProtoBuilder
 from hpu.hw.config import Config
 from hpu.hw.isa import Unit
 from hpu.runtime.files import replacing
-from hpu.runtime.program import Program
+from hpu.runtime.profile import HostProfile
+from hpu.runtime.program import NodeRange, Program
 from hpu.runtime.timeline import Timeline, node_of
 
 __all__ = ["write_trace"]
@@ -16,12 +18,17 @@ __all__ = ["write_trace"]
 _SEQUENCE = 1
 _MACHINE = 100  # track of the machine; a unit's track is this plus one plus its number
 _NODES = 200
+_HOST = 300
 
 
 def write_trace(
-    path: str | os.PathLike[str], program: Program, config: Config, spans: Timeline
+    path: str | os.PathLike[str],
+    config: Config,
+    parts: Sequence[tuple[Program, Timeline] | HostProfile],
 ) -> None:
-    """Write ``spans`` as a trace that ui.perfetto.dev opens. Times are nanoseconds at the clock.
+    """Write a trace that ui.perfetto.dev opens. Times are nanoseconds at the clock.
+
+    ``parts`` follow one another in time: programs with their spans, and parts of the host.
 
     Raises
     ------
@@ -34,15 +41,32 @@ def write_trace(
         writer.track(_NODES, "network", _MACHINE)
         for unit in Unit:
             writer.track(_MACHINE + 1 + unit, unit.name.lower(), _MACHINE)
+        if any(isinstance(part, HostProfile) for part in parts):
+            writer.track(_HOST, "host", None)
+        for part in parts:
+            _part(writer, part)
+
+
+def _part(writer: "_Writer", part: tuple[Program, Timeline] | HostProfile) -> None:
+    """The slices of a part, and the origin moved to its end."""
+    if isinstance(part, HostProfile):
+        cycles = round(1e6 * part.milliseconds / writer.nanoseconds)
+        more = f" and {len(part.nodes) - 1} more" if len(part.nodes) > 1 else ""
+        notes: dict[str, int | str] = {"nodes": ", ".join(part.nodes)}
+        writer.slice(_HOST, part.nodes[0] + more, 0, cycles, notes)
+    else:
+        program, spans = part
+        cycles = int(spans.end.max(initial=0))
         _units(writer, program, spans)
         _nodes(writer, program, spans)
+    writer.origin += cycles
 
 
 class _Writer:
-    """Puts tracks and slices into a trace."""
+    """Puts tracks and slices into a trace; cycles count from ``origin``."""
 
     def __init__(self, builder: StreamingTraceProtoBuilder, nanoseconds: float):
-        self._builder, self._nanoseconds = builder, nanoseconds
+        self._builder, self.nanoseconds, self.origin = builder, nanoseconds, 0
 
     def track(self, number: int, name: str, parent: int | None) -> None:
         packet = self._packet(0)
@@ -73,7 +97,7 @@ class _Writer:
 
     def _packet(self, cycle: int) -> TracePacket:
         packet = self._builder.create_packet()
-        packet.timestamp = round(cycle * self._nanoseconds)
+        packet.timestamp = round((self.origin + cycle) * self.nanoseconds)
         packet.trusted_packet_sequence_id = _SEQUENCE
         return packet
 
@@ -105,7 +129,10 @@ def _nodes(writer: _Writer, program: Program, spans: Timeline) -> None:
     for end, k in order:
         node = program.nodes[k]
         if end > done:
-            writer.slice(
-                _NODES, node.name, done, end, {"operator": node.op_type, "MACs": node.macs}
-            )
+            writer.slice(_NODES, node.name, done, end, _notes(node))
         done = max(done, end)
+
+
+def _notes(node: NodeRange) -> dict[str, int | str]:
+    notes: dict[str, int | str] = {"operator": node.op_type, "MACs": node.macs}
+    return notes | ({"mapping": node.mapping} if node.mapping else {})

@@ -3,13 +3,16 @@
 import numpy as np
 
 from hpu.hw.config import Config
-from hpu.hw.isa import BY_NAME, INSTRUCTION_BYTES, Instruction
+from hpu.hw.isa import BY_NAME, INSTRUCTION_BYTES, Instruction, Space
 from hpu.runtime.program import Program
 
 __all__ = [
+    "buffer_reads",
+    "buffer_writes",
     "bus_bytes",
     "instruction_units",
     "matrix_rows",
+    "moved_rows",
     "new_tiles",
     "read_bytes",
     "written_bytes",
@@ -45,6 +48,13 @@ def bus_bytes(program: Program, config: Config) -> np.ndarray:
     return total
 
 
+def moved_rows(program: Program) -> np.ndarray:
+    """Rows that each instruction moves from or to DRAM (int64)."""
+    words = _words(program)
+    counts = (_elements(words, BY_NAME[name], fields) for name, fields in _TRANSFERS.items())
+    return np.sum(list(counts), axis=0)
+
+
 def matrix_rows(program: Program) -> np.ndarray:
     """Rows that each instruction streams through the array, one a cycle (int64)."""
     return _elements(_words(program), BY_NAME["MATMUL"], _COUNTS)
@@ -53,6 +63,19 @@ def matrix_rows(program: Program) -> np.ndarray:
 def new_tiles(program: Program) -> np.ndarray:
     """Weight tiles that each instruction moves on to: 1 or 0 (int64)."""
     return _elements(_words(program), BY_NAME["MATMUL"], ("new_weights",))
+
+
+def buffer_writes(program: Program) -> np.ndarray:
+    """Whether each instruction writes the unified buffer (bool)."""
+    words, load = _words(program), BY_NAME["LOAD"]
+    to_buffer = (words[:, 0] == load.opcode) & (_field(words, load, "space") == Space.UB)
+    return to_buffer | (words[:, 0] == BY_NAME["VECTOR"].opcode)
+
+
+def buffer_reads(program: Program) -> np.ndarray:
+    """Whether each instruction may read the unified buffer (bool)."""
+    readers = [BY_NAME[name].opcode for name in ("MATMUL", "VECTOR", "STORE")]
+    return np.isin(_words(program)[:, 0], readers)
 
 
 def instruction_units(program: Program) -> np.ndarray:

@@ -72,7 +72,13 @@ def test_compile_run_profile_and_disassemble(folder, tmp_path, inputs):
     with np.load(target) as found:
         assert found["z"].shape == (5, 4)
         np.testing.assert_allclose(found["z"].sum(1), 1, rtol=1e-5)
-    assert "soft Softmax host" in succeed("profile", program)
+    text = succeed("profile", program, "--json", tmp_path / "p.json", "--html", tmp_path / "p.html")
+    assert "soft Softmax host" in text and "inferences per second" in text
+    parts = json.loads((tmp_path / "p.json").read_text())["parts"]
+    hosts = [part for part in parts if part["runs_on"] == "host"]
+    assert ["Softmax" in part["operators"] for part in hosts] == [True] and hosts[0][
+        "milliseconds"
+    ] > 0
     assert "MATMUL" in succeed("disasm", program)
 
 
@@ -96,7 +102,7 @@ def test_a_float_model_without_calibration_runs_on_the_host(folder, tmp_path, in
     with np.load(target) as found:
         np.testing.assert_array_equal(found["y"], session.run(None, {"x": inputs})[0])
     text = refuse("profile", folder / "float.onnx", *CONFIG)
-    assert "nothing of it runs on the HPU, so there is nothing to profile" in text
+    assert "nothing of the network runs on the HPU, so there is nothing to profile" in text
 
 
 def test_symbolic_dimensions(folder, tmp_path):

@@ -19,14 +19,15 @@ from examples.digits.network import INPUT, MODEL, accuracy, held_out, quantised
 from hpu.compiler.qoperator import export
 from hpu.hw.config import by_name
 from hpu.runtime.agreement import Bytes, Operators, operators, same_bytes, tensors
-from hpu.runtime.cli_tables import attribution_table, profile_table, table
+from hpu.runtime.cli_tables import attribution_table, profile_table, summary_table, table
 from hpu.runtime.execution import Executor
-from hpu.runtime.measure import Measured, measure
+from hpu.runtime.measure import MeasuredNetwork, measure_network
 from hpu.runtime.progress import Progress
 from hpu.runtime.session import InferenceSession
 from hpu.runtime.source import compile_model, import_graph
 
 CONFIG = "hai-v1"
+TITLE = "Digits through a small residual network"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,10 +97,10 @@ def agreement(images: np.ndarray, progress: Progress) -> Agreement:
     )
 
 
-def measured(images: np.ndarray, progress: Progress) -> Measured:
+def measured(images: np.ndarray, progress: Progress) -> MeasuredNetwork:
     """Run ``images`` on the RTL and measure."""
     session = InferenceSession(quantised(), device="rtl", config=CONFIG, progress=progress)
-    return measure(session, {INPUT: images})
+    return measure_network(session, {INPUT: images})
 
 
 def show_scores(console: Console, result: Scores) -> None:
@@ -131,17 +132,13 @@ def show_agreement(console: Console, result: Agreement, images: int) -> None:
     )
 
 
-def show_profile(console: Console, result: Measured, images: int) -> None:
-    """Print cycles and utilisation."""
-    profile = result.profile
-    console.print(profile_table(profile))
-    console.print()
-    console.print(attribution_table(profile))
-    console.print(
-        f"\n{profile.cycles:,} cycles for {images} digits: "
-        f"[bold]{profile.milliseconds:.4f} ms[/] at {profile.clock_hz / 1e6:.0f} MHz, "
-        f"{profile.utilisation:.2%} of the array's peak\n"
-    )
+def show_profile(console: Console, result: MeasuredNetwork) -> None:
+    """Print cycles, what limits the layers, and what the network takes."""
+    profile = result.profile(TITLE)
+    (program,) = profile.programs
+    for rows in (profile_table(program), attribution_table(program), summary_table(profile)):
+        console.print(rows)
+        console.print()
 
 
 def main() -> None:
@@ -159,8 +156,8 @@ def main() -> None:
         agreed = agreement(images, progress)
         timed = measured(images, progress)
     show_agreement(console, agreed, len(images))
-    show_profile(console, timed, len(images))
-    write_files(console, timed, len(images), arguments.output)
+    show_profile(console, timed)
+    write_files(console, timed, arguments.output)
     raise SystemExit(0 if sound(score, agreed) else 1)
 
 
@@ -175,12 +172,11 @@ def sound(score: Scores, agreed: Agreement) -> bool:
     )
 
 
-def write_files(console: Console, result: Measured, images: int, folder: Path) -> None:
+def write_files(console: Console, result: MeasuredNetwork, folder: Path) -> None:
     """Write the report and the trace."""
     folder.mkdir(parents=True, exist_ok=True)
     report, trace = folder / "report.html", folder / "digits.perfetto-trace"
-    title = f"{images} digits through a small residual network"
-    result.write(title, html_path=report, trace_path=trace)
+    result.write(TITLE, html_path=report, trace_path=trace)
     console.print(f"report: [bold]{report}[/]")
     console.print(f"trace:  [bold]{trace}[/] (open it at ui.perfetto.dev)")
 

@@ -57,7 +57,7 @@ def test_the_demo_on_the_whole_machine_in_rtl(tmp_path):
     assert sum(node.cycles or 0 for node in measured.profile.nodes) == measured.profile.cycles
     console = Console(file=io.StringIO(), width=120)
     demo.show_agreement(console, agreed, len(images))
-    demo.show_profile(console, measured, len(images))
+    demo.show_profile(console, measured)
     demo.write_files(console, measured, len(images), tmp_path)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "RTL = functional: " in text and "operators equal to onnxruntime: " in text

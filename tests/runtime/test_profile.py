@@ -1,7 +1,6 @@
 """Profiles, their report page and their trace, of a made-up log of a real program."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -11,10 +10,8 @@ import hpu
 from hpu.hw import csr
 from hpu.hw.config import CONFIGS
 from hpu.hw.isa import BY_OPCODE, INSTRUCTION_BYTES
-from hpu.runtime.measure import Measured, measure, random_feeds
-from hpu.runtime.profile import Run, profile_of, to_json
-from hpu.runtime.report import MAX_SPANS, html_report
-from hpu.runtime.timeline import timeline
+from hpu.runtime.measure import Measured, MeasuredNetwork, measure, random_feeds
+from hpu.runtime.profile import HostProfile, Run, profile_of, to_json
 from hpu.runtime.trace import write_trace
 from hpu.runtime.traffic import read_bytes, written_bytes
 from hpu.sim.rtl import EVENT
@@ -48,7 +45,7 @@ def made_up_run(program) -> Run:
 @pytest.fixture(scope="module")
 def measured(program) -> Measured:
     run = made_up_run(program)
-    return Measured(program, LAB, {}, run, profile_of(program, LAB, "rtl", run))
+    return Measured(program, LAB, run, profile_of(program, LAB, "rtl", run))
 
 
 def test_traffic_is_that_of_the_instructions(program):
@@ -85,17 +82,15 @@ def test_cycles_of_the_functional_device_are_predicted(quantised):
     assert profile.predicted and profile.attributed == 1
     assert sum(node.cycles for node in profile.nodes) == profile.cycles
     assert len(measured.spans) == profile.instructions
-    functional = session.measure(feeds)[1][0][1].counters
+    functional = session.measure(feeds).runs[0].counters
     for name in ("MATRIX_USEFUL", "MATRIX_PADDING", "MATMUL_COUNT", "LOAD_ROWS"):
         assert profile.counters[name] == functional[name] > 0, name
-    page = html_report(profile, "small", spans=measured.spans, nodes=measured.program.nodes)
-    assert "cycles predicted" in page and "predicted time" in page
 
 
 def test_a_program_that_was_not_run_has_no_cycles(program):
     profile = profile_of(program, LAB, "none", Run({}))
     assert profile.cycles is None and not profile.predicted
-    assert "was not run" in html_report(profile, "small")
+    assert profile.limits is None and profile.memory.ub_peak
 
 
 def test_json_has_every_number(measured):
@@ -104,41 +99,9 @@ def test_json_has_every_number(measured):
     assert [node["name"] for node in found["nodes"]] == [n.name for n in measured.program.nodes]
 
 
-def test_the_page_stands_alone(measured):
-    page = html_report(
-        measured.profile, "a <title>", spans=measured.spans, nodes=measured.program.nodes
-    )
-    assert "a &lt;title&gt;" in page
-    assert not re.search(r"(src|href)=", page)
-    assert "100.00%" in page
-    for node in measured.program.nodes:
-        assert node.name in page
-
-
-def test_a_node_cannot_end_the_script(measured):
-    nodes = [
-        type(node)(node.first, node.count, "</script>", "Conv", 1)
-        for node in measured.program.nodes
-    ]
-    page = html_report(measured.profile, "t", spans=measured.spans, nodes=nodes)
-    assert page.count("</script>") == 2
-
-
-def test_long_timelines_are_joined(measured):
-    count = 3 * MAX_SPANS
-    events = np.zeros(2 * count, EVENT)
-    events["pc"] = np.repeat(np.arange(count) % measured.program.nodes[0].count, 2)
-    events["cycle"] = np.arange(2 * count)
-    events["end"] = np.arange(2 * count) % 2
-    page = html_report(measured.profile, "t", spans=timeline(events), nodes=measured.program.nodes)
-    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S).group(1))
-    assert 0 < len(data["spans"]) <= 4 * MAX_SPANS
-    assert data["spans"][-1] == 2 * count - 1
-
-
 def test_the_trace_holds_every_instruction(measured, tmp_path):
     path = tmp_path / "t.perfetto-trace"
-    write_trace(path, measured.program, LAB, measured.spans)
+    write_trace(path, LAB, [(measured.program, measured.spans)])
     trace = Trace.FromString(path.read_bytes())
     tracks = {
         packet.track_descriptor.uuid: packet.track_descriptor.name
@@ -156,7 +119,27 @@ def test_the_trace_holds_every_instruction(measured, tmp_path):
     assert begins[1].timestamp == 100  # ten cycles at 100 MHz, in nanoseconds
 
 
+def test_parts_follow_one_another_in_the_trace(measured, tmp_path):
+    path = tmp_path / "t.perfetto-trace"
+    program = (measured.program, measured.spans)
+    host = HostProfile(nodes=["soft", "max"], operators=["Softmax", "Max"], milliseconds=0.5)
+    write_trace(path, LAB, [program, host, program])
+    trace = Trace.FromString(path.read_bytes())
+    begins = [p for p in trace.packet if p.track_event.type == TrackEvent.TYPE_SLICE_BEGIN]
+    (times,) = ([p.timestamp for p in begins if p.track_event.name == "soft and 1 more"],)
+    run = 10 * int(measured.spans.end.max())  # nanoseconds at 100 MHz
+    assert times == [run]
+    second = begins[len(begins) // 2 + 1 :]
+    assert min(packet.timestamp for packet in second) == run + 500_000
+
+
 def test_files_are_written(measured, tmp_path):
     paths = [tmp_path / name for name in ("p.json", "p.html", "p.perfetto-trace")]
-    measured.write("small", json_path=paths[0], html_path=paths[1], trace_path=paths[2])
+    network = MeasuredNetwork({}, [measured], 3)
+    network.write("small", json_path=paths[0], html_path=paths[1], trace_path=paths[2])
     assert all(path.stat().st_size > 500 for path in paths)
+    found = json.loads(paths[0].read_bytes())
+    assert found["title"] == "small" and found["batch"] == 3
+    (part,) = found["parts"]
+    assert part["runs_on"] == "hpu" and part["cycles"] == measured.profile.cycles
+    assert part["memory"]["ub_peak"] > 0 and part["nodes"][0]["limit"]
