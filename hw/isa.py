@@ -79,6 +79,7 @@ class Operand(enum.IntEnum):
 
     NONE = 0
     ADD = 1
+    MUL = 2
 
 
 def _row_misaligned(values: Mapping, config: Config, name: str) -> object:
@@ -237,13 +238,13 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
             i8("high", "greatest result before the table"),
             i8("a_zero", "subtracted from every element read from the unified buffer"),
             i8("zero", "zero point added by requantisation"),
-            i8("s_zero", "ADD: subtracted from the requantised value"),
-            i8("b_zero", "ADD: subtracted from the second operand"),
-            i8("out_zero", "ADD: added to the rounded sum"),
-            u8("shift", "ADD: right shift of the sum, to nearest even", high=31),
+            i8("s_zero", "ADD, MUL: subtracted from the requantised value"),
+            i8("b_zero", "ADD, MUL: subtracted from the second operand"),
+            i8("out_zero", "ADD, MUL: added to the rounded sum or product"),
+            u8("shift", "ADD, MUL: right shift of the sum or product, to nearest even", high=31),
             i32(
                 "s_mult",
-                "ADD: multiplier of the requantised value",
+                "ADD: multiplier of the requantised value; MUL: of the product",
                 low=-(1 << 17),
                 high=(1 << 17) - 1,
             ),
@@ -268,6 +269,13 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
                 lambda v, c: (
                     (v["reduce"] == int(Reduce.NONE))
                     & ((v["ky_count"] != 1) | (v["kx_count"] != 1))
+                ),
+            ),
+            Rule(
+                "MUL: s_mult is -32768 … 32767",
+                lambda v, c: (
+                    (v["operand"] == int(Operand.MUL))
+                    & ((v["s_mult"] < -(1 << 15)) | (v["s_mult"] > (1 << 15) - 1))
                 ),
             ),
             Rule(

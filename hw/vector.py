@@ -204,26 +204,28 @@ class VectorUnit(wiring.Component):
         return results
 
     def _setting(self, m):
-        """The lanes' constants; without a second operand the addition lets everything through."""
+        """The lanes' constants; without a second operand the combination changes nothing."""
         setting, v = Signal(LaneSetting(self._config)), self._values
-        adds, add = v.operand == isa.Operand.ADD, setting.add
+        uses, combine = v.operand != isa.Operand.NONE, setting.combine
+        multiplies = v.operand == isa.Operand.MUL
         with m.If(self._start):
             m.d.sync += [
                 setting.maximum.eq(v.reduce == isa.Reduce.MAX),
                 setting.a_zero.eq(v.a_zero),
                 setting.zero.eq(Mux(v.requantise, v.zero, 0)),
-                setting.operand.eq(adds),
+                setting.operand.eq(uses),
                 setting.use_table.eq(v.use_table),
                 setting.table.eq(v.table),
-                add.low.eq(v.low),
-                add.high.eq(v.high),
-                add.s_zero.eq(Mux(adds, v.s_zero, 0)),
-                add.b_zero.eq(Mux(adds, v.b_zero, 0)),
-                add.out_zero.eq(Mux(adds, v.out_zero, 0)),
-                add.shift.eq(Mux(adds, v.shift, 0)),
-                add.below.eq(Mux(adds, (1 << v.shift[:5]) - 1, 0)),
-                add.s_mult.eq(Mux(adds, v.s_mult, 1)),
-                add.b_mult.eq(Mux(adds, v.b_mult, 0)),
+                combine.low.eq(v.low),
+                combine.high.eq(v.high),
+                combine.s_zero.eq(Mux(uses, v.s_zero, 0)),
+                combine.b_zero.eq(Mux(uses, v.b_zero, 0)),
+                combine.out_zero.eq(Mux(uses, v.out_zero, 0)),
+                combine.shift.eq(Mux(uses, v.shift, 0)),
+                combine.below.eq(Mux(uses, (1 << v.shift[:5]) - 1, 0)),
+                combine.s_mult.eq(Mux(uses, v.s_mult, 1)),
+                combine.multiply.eq(multiplies),
+                combine.b_mult.eq(Mux(multiplies, 1, Mux(uses, v.b_mult, 0))),
             ]
         return setting
 

@@ -64,7 +64,7 @@ class VectorSteps(wiring.Component):
         running, accept, advance = Signal(), Signal(), Signal()
         operand_next, first = Signal(), Signal()
         values = self.values
-        adds = values.operand == isa.Operand.ADD
+        uses = values.operand != isa.Operand.NONE
         is_acc = values.source == isa.Source.ACC
         operand_only = operand_next & ~is_acc
         self._turn = self._loops(m, advance)
@@ -73,14 +73,14 @@ class VectorSteps(wiring.Component):
             advance.eq(accept & ~operand_only),
         ]
         with m.If(accept):
-            m.d.sync += operand_next.eq(adds & ~operand_only & self._element_end)
+            m.d.sync += operand_next.eq(uses & ~operand_only & self._element_end)
         with m.If(advance):
             m.d.sync += [running.eq(~self._end), first.eq(self._element_end)]
         with m.If(self.start):
-            m.d.sync += [running.eq(1), operand_next.eq(adds), first.eq(1)]
+            m.d.sync += [running.eq(1), operand_next.eq(uses), first.eq(1)]
         with m.If(self.clear):
             m.d.sync += running.eq(0)
-        step = self._step(m, advance, is_acc, adds, operand_only, first)
+        step = self._step(m, advance, is_acc, uses, operand_only, first)
         self._register(m, accept, step)
         return m
 
@@ -135,7 +135,7 @@ class VectorSteps(wiring.Component):
         ix = self._nest(m, advance, "ix", _POSITION, v.x0, strides)
         return (iy >= 0) & (iy < v.image_rows) & (ix >= 0) & (ix < v.image_cols)
 
-    def _step(self, m, advance, is_acc, adds, operand_only, first):
+    def _step(self, m, advance, is_acc, uses, operand_only, first):
         """Fields of the step that the loops are at."""
         a = self._address(m, advance, "a", _LEVELS)
         b = self._address(m, advance, "b", _ELEMENT_LEVELS)
@@ -148,7 +148,7 @@ class VectorSteps(wiring.Component):
         item = ~operand_only
         last = item & self._element_end
         inside = is_acc | self._inside(m, advance)
-        operand = operand_only | (is_acc & adds)
+        operand = operand_only | (is_acc & uses)
         read = operand | (~is_acc & item & inside)
         address = Mux(operand, b, a)
         depth = self._config.ub_depth

@@ -10,7 +10,7 @@ from hpu.hw.config import Config
 from hpu.hw.emit import instance
 from hpu.hw.ram import Ram
 from hpu.hw.requantise import REQUANTISE_STAGES, Requantise
-from hpu.hw.vector_add import ADD_STAGES, AddSetting, VectorAdd
+from hpu.hw.vector_combine import COMBINE_STAGES, CombineSetting, VectorCombine
 
 __all__ = ["LANE_LATENCY", "RECORD_LEAD", "RECORD_ROWS", "LaneSetting", "LaneStep", "VectorLanes"]
 
@@ -19,15 +19,15 @@ RECORD_ROWS = 8
 _REDUCE = 1
 _BIAS = 2
 _REQUANTISE = 3
-_ADD = _REQUANTISE + REQUANTISE_STAGES
-_LOOKUP = _ADD + ADD_STAGES
+_COMBINE = _REQUANTISE + REQUANTISE_STAGES
+_LOOKUP = _COMBINE + COMBINE_STAGES
 _SELECT = _LOOKUP + 1
 #: Cycles from the last step of an element to its result.
 LANE_LATENCY = _SELECT + 1
 #: Cycles from the first record row to the first last step: the record is whole when bias is added.
 RECORD_LEAD = RECORD_ROWS + 1 - _BIAS
 #: Second operands waiting: more than the elements between a second operand's arrival and its use.
-_OPERANDS = 1 << (_ADD + 3).bit_length()
+_OPERANDS = 1 << (_COMBINE + 3).bit_length()
 #: A record that only saturates: bias 0, scale 1 as mantissa 2²³ and shift 23.
 _PLAIN_RECORD = (1 << 55) | (23 << 56)
 #: Maximum of an empty window, below every difference of two bytes' zero point and value.
@@ -44,7 +44,7 @@ class LaneSetting(data.StructLayout):
                 "a_zero": signed(8),
                 "zero": signed(8),
                 "operand": 1,
-                "add": AddSetting(),
+                "combine": CombineSetting(),
                 "use_table": 1,
                 "table": ceil_log2(config.tables),
             }
@@ -112,8 +112,8 @@ class VectorLanes(wiring.Component):
         for index in range(self._group):
             total = self._total(m, index, live, held, records[index][:32])
             scaled = self._requantise(m, index, live, total, records[index])
-            summed = self._add(m, index, live, scaled, operands.word_select(index, 8))
-            results.append(self._look_up(m, index, live, summed))
+            joined = self._combine(m, index, live, scaled, operands.word_select(index, 8))
+            results.append(self._look_up(m, index, live, joined))
         m.d.comb += self.out.eq(Cat(results))
         return m
 
@@ -166,10 +166,10 @@ class VectorLanes(wiring.Component):
         return records
 
     def _operands(self, m, live):
-        """The second operands of the elements at the addition, in order of arrival."""
+        """The second operands of the elements at their combination, in order of arrival."""
         m.submodules.operands = memory = Memory(shape=self._width, depth=_OPERANDS, init=[])
         write, read = memory.write_port(), memory.read_port()
-        take = live[_ADD - 1] & self.setting.operand
+        take = live[_COMBINE - 1] & self.setting.operand
         m.d.comb += [
             write.en.eq(self.step.operand),
             write.data.eq(self.ub),
@@ -207,7 +207,7 @@ class VectorLanes(wiring.Component):
     def _requantise(self, m, index, live, total, record):
         m.submodules[f"requantise_{index}"] = lane = Requantise()
         m.d.comb += [
-            lane.en.eq(live[_REQUANTISE:_ADD]),
+            lane.en.eq(live[_REQUANTISE:_COMBINE]),
             lane.a.eq(total),
             lane.mantissa.eq(record[32:56]),
             lane.shift.eq(record[56:62]),
@@ -215,13 +215,13 @@ class VectorLanes(wiring.Component):
         ]
         return lane.o
 
-    def _add(self, m, index, live, scaled, operand):
-        m.submodules[f"add_{index}"] = lane = VectorAdd()
+    def _combine(self, m, index, live, scaled, operand):
+        m.submodules[f"combine_{index}"] = lane = VectorCombine()
         m.d.comb += [
-            lane.en.eq(live[_ADD:_LOOKUP]),
+            lane.en.eq(live[_COMBINE:_LOOKUP]),
             lane.s.eq(scaled),
             lane.b.eq(operand),
-            lane.setting.eq(self.setting.add),
+            lane.setting.eq(self.setting.combine),
         ]
         return lane.o
 

@@ -88,7 +88,7 @@ def _vector(values: Values, config: Config) -> tuple[Operands, Operands]:
         reads.append((Memory.ACC, [Box(values["a_base"], (count_of(values),), (1,))]))
     else:
         ub += [tap.box for tap in window_taps(values)]
-    if values["operand"] == Operand.ADD:
+    if values["operand"] != Operand.NONE:
         ub.append(loop(values, "b"))
     if values["requantise"]:
         reads.append((Memory.PARAM, [Box(8 * values["params"], (1,), (1,))]))

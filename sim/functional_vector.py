@@ -23,7 +23,7 @@ def prepare_vector(state: State, values: Values) -> Step:
     first, width = values["s_group"] * group, values["d_width"] * group
     lanes = slice(first, first + width)
     source = _source(state, values, lanes)
-    finish = [*_scaling(state, values, lanes), *_addition(state, values)]
+    finish = [*_scaling(state, values, lanes), *_combination(state, values)]
     finish += [*_clip(values), *_lookup(state, values, lanes)]
     target = (values["d_group"], values["d_width"], values["d_copies"])
     writer = Writer(state, state.ub, loop(values, "d"), *target)
@@ -98,13 +98,15 @@ def _scaling(state: State, values: Values, lanes: slice) -> list[Callable[[Array
     return [requantise]
 
 
-def _addition(state: State, values: Values) -> list[Callable[[Array], Array]]:
-    if values["operand"] != Operand.ADD:
+def _combination(state: State, values: Values) -> list[Callable[[Array], Array]]:
+    if values["operand"] == Operand.NONE:
         return []
     other = Reader(state, state.ub, loop(values, "b"), values["s_group"], values["d_width"])
-    names = ("s_zero", "b_zero", "s_mult", "b_mult", "shift", "out_zero")
+    adds = values["operand"] == Operand.ADD
+    names = ["s_zero", "b_zero", "s_mult", *(["b_mult"] if adds else []), "shift", "out_zero"]
     constants = [values[name] for name in names]
-    return [lambda own: numerics.add(own, other.lanes(), *constants)]
+    combine = numerics.add if adds else numerics.multiply
+    return [lambda own: combine(own, other.lanes(), *constants)]
 
 
 def _clip(values: Values) -> list[Callable[[Array], Array]]:

@@ -13,7 +13,9 @@ __all__ = [
     "SHIFT_MASK",
     "add",
     "encode_add",
+    "encode_multiply",
     "encode_scale",
+    "multiply",
     "requantise",
     "requantise_integer",
     "scale_of",
@@ -27,7 +29,9 @@ MANTISSA_LOW = 1 << 23
 SHIFT_MASK = 63
 #: Bits of the larger multiplier of an addition.
 _ADD_BITS = 17
-_ADD_SHIFT_MAX = 31
+#: Bits of the multiplier of a multiplication.
+_MULTIPLY_BITS = 15
+_SHIFT_MAX = 31
 
 
 def encode_scale(scale: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -115,6 +119,51 @@ def add(
     return np.clip(rounded + out_zero, -128, 127).astype(np.int8)
 
 
+def multiply(
+    s: np.ndarray, b: np.ndarray, s_zero: int, b_zero: int, mult: int, shift: int, out_zero: int
+) -> np.ndarray:
+    """int8 of ``(s - s_zero)·(b - b_zero)·mult`` over 2^``shift``, plus ``out_zero``.
+
+    One rounding, to nearest even; ``s`` and ``b`` are int8 of one shape, ``mult`` has 16 bits.
+    """
+    total = (s.astype(np.int32) - np.int32(s_zero)) * (b.astype(np.int32) - np.int32(b_zero))
+    total *= np.int32(mult)
+    rounded = np.rint(total * 2.0**-shift)
+    return np.clip(rounded + out_zero, -128, 127).astype(np.int8)
+
+
+def encode_multiply(own_scale: float, other_scale: float, out_scale: float) -> tuple[int, int]:
+    """``(mult, shift)`` of :func:`multiply` for two operands' scales and the result's.
+
+    The multiplier has 15 significant bits, unless the ratio is below 2⁻¹⁷, which gives 0 anyway.
+
+    Raises
+    ------
+    ValueError
+        When a scale is not positive and finite, or the ratio is 32767 or more.
+    """
+    _require_scales(own_scale, other_scale, out_scale)
+    ratio = float(own_scale) * float(other_scale) / float(out_scale)
+    return _fixed_point(ratio, _MULTIPLY_BITS, "ratio of the product's scale to the result's")
+
+
+def _require_scales(*scales: float) -> None:
+    for scale in scales:
+        if not (np.isfinite(scale) and scale > 0):
+            raise ValueError(f"scale must be positive and finite, not {float(scale)!r}")
+
+
+def _fixed_point(ratio: float, bits: int, name: str) -> tuple[int, int]:
+    """``ratio`` as a number of at most ``bits`` bits over 2^shift, 0 ≤ shift ≤ 31."""
+    limit = (1 << bits) - 1
+    if ratio >= limit:
+        raise ValueError(f"{name} must be less than {limit}, not {ratio!r}")
+    shift = min(_SHIFT_MAX, bits - int(np.frexp(ratio)[1]))
+    if round(ratio * 2.0**shift) > limit:
+        shift -= 1
+    return round(ratio * 2.0**shift), shift
+
+
 def encode_add(own_scale: float, other_scale: float, out_scale: float) -> tuple[int, int, int]:
     """``(s_mult, b_mult, shift)`` of :func:`add` for two operands' scales and the result's.
 
@@ -125,15 +174,7 @@ def encode_add(own_scale: float, other_scale: float, out_scale: float) -> tuple[
     ValueError
         When a scale is not positive and finite, or a ratio is 131071 or more.
     """
-    for scale in (own_scale, other_scale, out_scale):
-        if not (np.isfinite(scale) and scale > 0):
-            raise ValueError(f"scale must be positive and finite, not {float(scale)!r}")
+    _require_scales(own_scale, other_scale, out_scale)
     own, other = float(own_scale) / float(out_scale), float(other_scale) / float(out_scale)
-    largest = max(own, other)
-    limit = (1 << _ADD_BITS) - 1
-    if largest >= limit:
-        raise ValueError(f"ratio of scales must be less than {limit}, not {largest!r}")
-    shift = min(_ADD_SHIFT_MAX, _ADD_BITS - int(np.frexp(largest)[1]))
-    if round(largest * 2.0**shift) > limit:
-        shift -= 1
+    _, shift = _fixed_point(max(own, other), _ADD_BITS, "ratio of scales")
     return round(own * 2.0**shift), round(other * 2.0**shift), shift

@@ -219,6 +219,6 @@ def _own_reads(values: Values, elements: np.ndarray) -> list[tuple[Box, np.ndarr
     if values["source"] == Source.UB:
         for tap in window_taps(values):
             reads.append((tap.box, elements[:, slice(*tap.ys), slice(*tap.xs)]))
-    if values["operand"] == Operand.ADD:
+    if values["operand"] != Operand.NONE:
         reads.append((loop(values, "b"), elements))
     return reads

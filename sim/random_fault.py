@@ -169,7 +169,7 @@ _UB_OPERANDS: tuple[tuple[Opcode, str, Callable[[Values], bool]], ...] = (
     (Opcode.MATMUL, "a", lambda v: any(matmul_taps(v))),
     (Opcode.STORE, "a", lambda v: True),
     (Opcode.VECTOR, "a", lambda v: v["source"] == Source.UB and any(window_taps(v))),
-    (Opcode.VECTOR, "b", lambda v: v["operand"] == Operand.ADD),
+    (Opcode.VECTOR, "b", lambda v: v["operand"] != Operand.NONE),
     (Opcode.VECTOR, "d", lambda v: v["reduce"] != Reduce.MAX),
 )
 

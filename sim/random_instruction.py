@@ -211,7 +211,9 @@ class Drawer:
         if self.chance(0.7):
             values["shift"] = self.rng.randint(12, 18)
         fits = self._place(values, "d")
-        if values["operand"] == Operand.ADD:
+        if values["operand"] == Operand.MUL:
+            values["s_mult"] >>= 2  # a product's has two bits less than a sum's
+        if values["operand"] != Operand.NONE:
             fits = self._place(values, "b") and fits
         return values if fits and self._vector_source(values) else None
 

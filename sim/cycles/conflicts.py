@@ -158,7 +158,7 @@ class Conflicts:
         """The steps of a VECTOR and what they read of the unified buffer."""
         taps = list(window_taps(values)) if values["source"] == Source.UB else []
         steps = _steps(values)
-        if values["operand"] == Operand.ADD:
+        if values["operand"] != Operand.NONE:
             whole = (0, values["y_count"]), (0, values["x_count"])
             taps.append(Tap(steps - 1, loop(values, "b"), *whole))
         return self._runs(taps, values, steps)
@@ -194,7 +194,7 @@ def _steps(values: dict[str, int]) -> int:
     """Steps of one element of a VECTOR."""
     if values["source"] == Source.ACC:
         return 1
-    return values["ky_count"] * values["kx_count"] + (values["operand"] == Operand.ADD)
+    return values["ky_count"] * values["kx_count"] + (values["operand"] != Operand.NONE)
 
 
 def _encoded(masks: np.ndarray) -> Runs:

@@ -82,6 +82,10 @@ class Twin:
             total = (s - v["s_zero"]) * v["s_mult"] + (other - v["b_zero"]) * v["b_mult"]
             s = round_half_even(total, v["shift"]) + v["out_zero"]
             s = min(max(s, -128), 127)
+        if v["operand"] == isa.Operand.MUL:
+            total = (s - v["s_zero"]) * (other - v["b_zero"]) * v["s_mult"]
+            s = round_half_even(total, v["shift"]) + v["out_zero"]
+            s = min(max(s, -128), 127)
         s = min(max(s, v["low"]), v["high"])
         if v["use_table"]:
             byte = int(self.tables[256 * v["table"] + s % 256, c])
@@ -115,6 +119,8 @@ class RandomVector:
         v |= {name: rng.choice([1, 1, 2, 3]) for name in ("n_count", "y_count", "x_count")}
         v["source"] = rng.choice(list(isa.Source))
         v["reduce"] = rng.choice(list(isa.Reduce))
+        if v["operand"] == isa.Operand.MUL:
+            v["s_mult"] = rng.choice([-32768, 32767, rng.randint(-32768, 32767)])
         v["low"], v["high"] = rng.choice([(-128, 127), (-128, 127), (v["low"], v["high"])])
         v["shift"] = rng.choice([0, 8, 14, 17, 18, 20, 31])
         v["d_width"] = rng.randint(1, config.col_groups)

@@ -168,7 +168,9 @@ class Naive:
             s = numerics.requantise_integer(wrap(wide + bias), mantissa, p[7], v["zero"])
         if v["operand"]:
             b = self.ub[self.word(v, "b", n, y, x)][c]
-            total = (s - v["s_zero"]) * v["s_mult"] + (b - v["b_zero"]) * v["b_mult"]
+            s, b = s - v["s_zero"], b - v["b_zero"]
+            total = s * v["s_mult"] + b * v["b_mult"]
+            total = s * b * v["s_mult"] if v["operand"] == 2 else total
             s = min(max(nearest_even(total, v["shift"]) + v["out_zero"], -128), 127)
         s = min(max(s, v["low"]), v["high"])
         return self.tables[256 * v["table"] + (s & 255)][c] if v["use_table"] else s

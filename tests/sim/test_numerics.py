@@ -125,6 +125,27 @@ def test_add_is_qlinearadd_within_one(seed, dtype):
     assert np.mean(difference != 0) < 0.01
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_multiply_is_qlinearmul_within_one(seed, dtype):
+    rng = np.random.default_rng(seed)
+    a, b = quantised(rng, dtype, 65536), quantised(rng, dtype, 65536)
+    a_zero, b_zero, y_zero = (quantised(rng, dtype, ()) for _ in range(3))
+    a_scale, b_scale = scales(rng), scales(rng)
+    y_scale = np.float32(a_scale * b_scale * rng.uniform(30, 300))
+    arrays = dict(a=a, as_=a_scale, az=a_zero, b=b, bs=b_scale, bz=b_zero, ys=y_scale, yz=y_zero)
+    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    node = helper.make_node("QLinearMul", list(arrays), ["y"], domain="com.microsoft")
+    found = run_node(node, arrays, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+    mult, shift = numerics.encode_multiply(a_scale, b_scale, y_scale)
+    zeros = [int(flipped(zero)) for zero in (a_zero, b_zero, y_zero)]
+    small = [flipped(array).astype(np.int8) for array in (a, b)]
+    expected = numerics.multiply(*small, *zeros[:2], mult, shift, zeros[2])
+    difference = np.abs(flipped(found) - expected)
+    assert difference.max() <= 1
+    assert np.mean(difference != 0) < 0.02
+
+
 def test_requantise_equals_its_integer_twin():
     rng = np.random.default_rng(1)
     count = 50_000
@@ -176,6 +197,28 @@ def test_encode_add_refuses_scales(place, scale):
 def test_encode_add_refuses_a_large_ratio():
     with pytest.raises(ValueError, match="ratio of scales must be less than 131071, not 200000"):
         numerics.encode_add(200000.0, 1.0, 1.0)
+
+
+def test_encode_multiply_refuses():
+    with pytest.raises(ValueError, match=r"positive and finite, not 0\.0"):
+        numerics.encode_multiply(1.0, 0.0, 1.0)
+    with pytest.raises(ValueError, match="product's scale to the result's must be less than 32767"):
+        numerics.encode_multiply(200.0, 200.0, 1.0)
+
+
+def test_encode_multiply_keeps_15_bits_in_the_field():
+    rng = np.random.default_rng(3)
+    for own, other, out in np.exp2(rng.uniform(-8, 4, (2000, 3))):
+        mult, shift = numerics.encode_multiply(own, other, out)
+        assert 0 <= shift <= 31 and mult < 2**15 and (mult >= 2**14 - 1 or shift == 31)
+        assert abs(mult / 2**shift - own * other / out) <= 2.0 ** -(shift + 1)
+    assert numerics.encode_multiply(1 - 2**-30, 1.0, 1.0)[0] <= 2**15 - 1
+
+
+def test_multiply_stays_in_int32_at_its_bounds():
+    ends = np.array([-128, 127], np.int8)
+    found = numerics.multiply(ends[:, None], ends[None], 127, 127, -32768, 31, 0)
+    assert found.tolist() == [[-1, 0], [0, 0]]  # -255·255·2¹⁵ over 2³¹ is -0.99
 
 
 def test_encode_add_keeps_17_bits_in_the_fields():
