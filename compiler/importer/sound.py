@@ -43,6 +43,9 @@ def put_in_order(graph: onnx.GraphProto) -> None:
         for name in names_read(node):
             if name not in known and name not in maker:
                 raise ModelError(f"{_called(node)} reads {name!r}, which nothing gives; {_AGAIN}")
+    for value in graph.output:
+        if value.name not in known and value.name not in maker:
+            raise ModelError(f"nothing gives the model's output {value.name!r}; {_AGAIN}")
     order = _order(graph, maker)
     if order != sorted(order):
         nodes = [onnx.NodeProto.FromString(graph.node[k].SerializeToString()) for k in order]
@@ -100,10 +103,10 @@ def _order(graph: onnx.GraphProto, maker: dict[str, int]) -> list[int]:
 def _refuse_cycle(graph: onnx.GraphProto, rank: int, again: list[int]) -> None:
     """Refuse a node that reads what one of those gives that depend on it."""
     for other in again:
-        reader = "itself" if other == rank else _called(graph.node[other])
+        reader = "itself" if other == rank else f"{_called(graph.node[other])}, which depends on it"
         raise ModelError(
-            f"{_called(graph.node[rank])} depends on {reader}, which depends on it: the model has "
-            f"a cycle; {_AGAIN} without it, a loop as the operator Loop or Scan"
+            f"{_called(graph.node[rank])} depends on {reader}: the model has a cycle; {_AGAIN} "
+            "without it, a loop as the operator Loop or Scan"
         )
 
 
@@ -153,6 +156,8 @@ def check_initializers(graph: onnx.GraphProto) -> None:
         Names the constant, and a node that reads it.
     """
     for tensor in graph.initializer:
+        if min(tensor.dims, default=0) < 0:
+            raise ModelError(f"the constant {tensor.name!r} has a negative size; {_AGAIN}")
         here = tensor.data_location != TensorProto.EXTERNAL and tensor.HasField("raw_data")
         if here and len(tensor.raw_data) != _wanted(tensor):
             reader = next(_readers(graph, tensor.name), "the model")

@@ -156,9 +156,7 @@ def test_cycle(maker):
 def test_a_node_that_reads_itself(maker):
     model = relu_model(maker)
     model.graph.node[2].input[0] = model.graph.node[2].output[0]
-    refused(
-        model, "Relu node 'relu2' depends on itself, which depends on it: the model has a cycle"
-    )
+    refused(model, "Relu node 'relu2' depends on itself: the model has a cycle; export the")
 
 
 def test_nodes_out_of_order_are_put_in_order(maker):
@@ -366,19 +364,6 @@ def test_float_output(maker):
     quant = m.quant("int8")
     m.output(m.node("Relu", m.dq(m.q(m.input([1, 3, 4, 4]), quant), quant)))
     refused(m.model(), "output 'v2': it is the float result of Relu; put QuantizeLinear")
-
-
-def test_transposition_that_moves_data(maker):
-    m = maker
-    quant = m.quant("int8")
-    value = m.dq(m.q(m.input([1, 4, 4, 4]), quant), quant)
-    pool = {"kernel_shape": [2, 2]}
-    value = m.dq(m.q(m.node("MaxPool", value, **pool), quant), quant)
-    value = m.node("MaxPool", m.node("Transpose", value, perm=[0, 2, 1, 3]), **pool)
-    m.output(m.dq(m.q(value, quant), quant))
-    refused(
-        m.model(), "MaxPool node '.*': .* Transpose or Reshape that moves data", UnsupportedError
-    )
 
 
 def test_a_reader_with_another_scale_than_the_writer(maker):
