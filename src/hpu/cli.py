@@ -17,6 +17,7 @@ _VERBS = {
     "check": ("hpu.runtime.cli_compile", "check"),
     "compile": ("hpu.runtime.cli_compile", "compile_command"),
     "run": ("hpu.runtime.cli_run", "run"),
+    "compare": ("hpu.runtime.cli_compare", "compare"),
     "profile": ("hpu.runtime.cli_profile", "profile"),
     "asm": ("hpu.runtime.cli_asm", "asm"),
     "disasm": ("hpu.runtime.cli_asm", "disasm"),
@@ -72,6 +73,7 @@ def cli() -> None:
       hpu check model.onnx
       hpu compile model.onnx -o model.hpu
       hpu run model.hpu --input x.npz --output y.npz
+      hpu compare model.onnx --input x.npz
       hpu profile model.hpu --device rtl --html report.html
     """
 
