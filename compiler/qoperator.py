@@ -5,6 +5,7 @@ on the device, or uint8 with the top bit flipped when some weights do not fit in
 wants activations and weights of one type).
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ import onnx
 from hpu.compiler import ir
 from hpu.compiler.errors import UnsupportedError
 from hpu.compiler.onnx_writer import Writer, value_name
+from hpu.compiler.pieces import source_map
 
 __all__ = ["export"]
 
@@ -198,15 +200,39 @@ def _pool(writer: Writer, op: ir.Op) -> str:
     return writer.node("QuantizeLinear", [real, *ends[2:]])
 
 
-def _add(writer: Writer, op: ir.Op) -> str:
-    assert isinstance(op, ir.Add)
+def _binary(writer: Writer, op: ir.Op) -> str:
+    assert isinstance(op, ir.Binary)
     sides = [
         value_name(op.x),
         *writer.quant(op.x.quant),
         value_name(op.y),
         *writer.quant(op.y.quant),
     ]
-    return writer.node("QLinearAdd", [*sides, *writer.quant(op.result)])
+    if not isinstance(op, ir.Sub):
+        name = "QLinearMul" if isinstance(op, ir.Mul) else "QLinearAdd"
+        return writer.node(name, [*sides, *writer.quant(op.result)])
+    real = [writer.node("DequantizeLinear", sides[k : k + 3]) for k in (0, 3)]
+    return writer.node("QuantizeLinear", [writer.node("Sub", real), *writer.quant(op.result)])
+
+
+def _move(writer: Writer, op: ir.Op) -> str:
+    """Every element by its place in the sources, laid end to end, and the fill byte behind them."""
+    assert isinstance(op, ir.Move)
+    flat = [
+        writer.node(
+            "Reshape",
+            [
+                writer.node("Transpose", [value_name(tensor)], perm=[0, 2, 3, 1]),
+                writer.shape((math.prod(tensor.shape),)),
+            ],
+        )
+        for tensor in op.inputs
+    ]
+    fill = writer.constant(writer.byte(op.fill).reshape(1))
+    joined = writer.node("Concat", [*flat, fill], axis=0)
+    places = source_map(op.pieces, op.out.shape, [tensor.shape for tensor in op.inputs])
+    taken = writer.node("Gather", [joined, writer.constant(places)], axis=0)
+    return writer.node("Transpose", [taken], perm=[0, 3, 1, 2])
 
 
 def _unary(writer: Writer, op: ir.Op) -> str:
@@ -216,6 +242,9 @@ def _unary(writer: Writer, op: ir.Op) -> str:
 _COMPUTE: dict[type, Callable[[Writer, ir.Op], str]] = {
     ir.Conv: _conv,
     ir.Pool: _pool,
-    ir.Add: _add,
+    ir.Add: _binary,
+    ir.Sub: _binary,
+    ir.Mul: _binary,
+    ir.Move: _move,
     ir.Unary: _unary,
 }

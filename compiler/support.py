@@ -47,12 +47,12 @@ def _constant_matrix(node: Node, k: int) -> None:
 
 @_operator("Conv", "QLinearConv")
 def conv(node: Node) -> None:
-    """Two spatial dimensions; any kernel, stride, padding, dilation, groups; constant weights."""
+    """1-D and 2-D; any kernel, stride, padding, dilation, groups; constant weights."""
     weights = node.given(3 if node.op_type == "QLinearConv" else 1)
     if isinstance(weights, Activation | Pending):
         node.refuse("its weights must be constants")
-    if len(weights.shape) != 4:
-        node.refuse(f"it has {len(weights.shape) - 2} spatial dimensions; the HPU convolves 2")
+    if len(weights.shape) not in (3, 4):
+        node.refuse(f"it has {len(weights.shape) - 2} spatial dimensions; the HPU convolves 1 or 2")
 
 
 @_operator("Gemm", "QGemm")
@@ -72,8 +72,8 @@ def matmul(node: Node) -> None:
     _constant_matrix(node, 3 if node.op_type == "QLinearMatMul" else 1)
 
 
-@_operator("Add", "QLinearAdd")
-def add(node: Node) -> None:
+@_operator("Add", "QLinearAdd", "Sub", "Mul", "QLinearMul")
+def binary(node: Node) -> None:
     """Two activations of one shape, or an activation and a constant per tensor or per channel."""
 
 
@@ -113,11 +113,41 @@ def _channels_first(node: Node) -> None:
         node.refuse("channels_last must be 0")
 
 
+@_operator("Concat", "QLinearConcat")
+def concat(node: Node) -> None:
+    """Activations along any axis; inputs with other scales are requantised by tables."""
+
+
+@_operator("Split", "Slice", "Gather", "Tile", "Expand")
+def choose(node: Node) -> None:
+    """Along any axes, with constant bounds, steps, indices, repeats or shape."""
+
+
+@_operator("Pad")
+def pad(node: Node) -> None:
+    """Modes constant, reflect, edge and wrap, with constant pads, also negative."""
+
+
+@_operator("Resize")
+def resize(node: Node) -> None:
+    """Mode nearest, with constant sizes or scales."""
+    if node.text("mode", "nearest") != "nearest":
+        node.refuse(f"its mode is {node.text('mode', 'nearest')!r}; the HPU resizes to the nearest")
+    for k in range(1, len(node.inputs)):
+        if isinstance(node.input(k), Activation | Pending):
+            node.refuse("its sizes and scales must be constants")
+
+
 @_operator(
-    "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Shape"
+    "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "DepthToSpace", "SpaceToDepth"
 )
 def relabel(node: Node) -> None:
-    """Where no data moves: at the ends of the model, before a product, or undone by another one."""
+    """Any; data moves only where an operator reads the value in another arrangement than it has."""
+
+
+@_operator("Identity", "Dropout", "Shape")
+def nothing(node: Node) -> None:
+    """Nothing to run."""
 
 
 @_operator("QuantizeLinear", "DequantizeLinear")

@@ -140,12 +140,13 @@ class _Walk:
         if dtype is None:
             self._unknown[name] = f"is {_type_text(kind)}; the HPU holds int8 and uint8"
             return
-        shape = [dim.dim_value for dim in kind.tensor_type.shape.dim]
+        shape = tuple(dim.dim_value for dim in kind.tensor_type.shape.dim)
         if not kind.tensor_type.HasField("shape") or min(shape, default=1) < 1:
             self._unknown[name] = "has a size that is not known before the run, or is empty"
             return
         real = dtype == "float32"
-        self.values[name] = Activation(Base(name, dtype), Layout.flat(shape), real=real, raw=real)
+        base = Base(name, dtype, shape=shape)
+        self.values[name] = Activation(base, Layout.flat(shape), real=real, raw=real)
 
     def _refuse_unfinished(self, model: onnx.ModelProto) -> None:
         """Refuse what makes a float result that the host reads before it is quantised."""

@@ -1,8 +1,9 @@
-"""Add of two activations, or of an activation and a constant."""
+"""Add, Sub and Mul of two activations, or of an activation and a constant."""
 
 from hpu.compiler import ir
 from hpu.compiler.importer import unary
-from hpu.compiler.importer.build import Builder, whole
+from hpu.compiler.importer.arrange import own_places, settle
+from hpu.compiler.importer.build import Builder
 from hpu.compiler.importer.node import Node
 from hpu.compiler.importer.values import (
     Activation,
@@ -12,7 +13,9 @@ from hpu.compiler.importer.values import (
     QuantConstant,
 )
 
-__all__ = ["add", "add_activations"]
+__all__ = ["add", "add_activations", "binary"]
+
+_KINDS: dict[str, type[ir.Binary]] = {"Add": ir.Add, "Sub": ir.Sub, "Mul": ir.Mul}
 
 
 def add(builder: Builder, node: Node) -> Pending:
@@ -35,22 +38,34 @@ def _add_constant(
     return unary.with_constant(builder, node, side)
 
 
-def add_activations(builder: Builder, node: Node, a: Activation, b: Activation) -> Pending:
-    """a + b of one shape and layout."""
+def binary(builder: Builder, node: Node) -> Pending:
+    """Sub or Mul: element-wise, or a table per channel."""
+    for side in (0, 1):
+        if isinstance(node.given(1 - side), Constant | QuantConstant):
+            return unary.with_constant(builder, node, side)
+    a, b = builder.quantised(node, 0), builder.quantised(node, 1)
+    return add_activations(builder, node, a, b, _KINDS[node.proto.op_type])
+
+
+def add_activations(
+    builder: Builder, node: Node, a: Activation, b: Activation, kind: type[ir.Binary] = ir.Add
+) -> Pending:
+    """a + b, or another ``kind``, of one shape and layout."""
     if a.shape != b.shape:
         node.refuse(
             f"its inputs have the shapes {list(a.shape)} and {list(b.shape)}; "
             "activations of different shapes are not broadcast"
         )
     bind_alike(builder, node, a, b)
+    places = own_places(a)
+    if a.layout != b.layout or a.base.shape4 != b.base.shape4:
+        a, b = settle(builder, node, a, places), settle(builder, node, b, places)
     x, y = builder.tensor(a.base), builder.tensor(b.base)
-    if x.shape != y.shape or a.layout != b.layout:
-        builder.moved(node)
 
     def finish(pending: Pending, name: str, quant: OnnxQuant) -> ir.Op:
         out = ir.Tensor(name, x.shape, quant.device())
         low, high = quant.quantise(pending.low), quant.quantise(pending.high)
-        return ir.Add(nodes=pending.nodes, x=x, y=y, out=out, low=low, high=high)
+        return kind(nodes=pending.nodes, x=x, y=y, out=out, low=low, high=high)
 
     return Pending(finish, x.shape, a.layout, (node.name,), node.op_type)
 
@@ -60,22 +75,5 @@ def bind_alike(builder: Builder, node: Node, a: Activation, b: Activation) -> No
     if a.base.shape4 is None and b.base.shape4 is None:
         builder.bind_usual(node, a)
     for have, want in ((a, b), (b, a)):
-        if want.base.shape4 is not None or have.base.shape4 is None:
-            continue
-        axes = _axes_of(builder, node, have)
-        builder.bind(node, want, axes)
-
-
-def _axes_of(builder: Builder, node: Node, value: Activation) -> tuple[int, ...]:
-    shape4 = value.base.shape4
-    assert shape4 is not None
-    free = [axis for axis in (0, 1, 2, 3) if shape4[axis] == 1]
-    axes = []
-    for digits in builder.dims(node, value):
-        if not digits and not free:
-            node.refuse(f"its input has {len(value.shape)} dimensions; the HPU takes at most 4")
-        axis = digits[0].axis if digits else free.pop(0)
-        if digits and digits != whole(axis, shape4[axis]):
-            builder.moved(node)
-        axes.append(axis)
-    return tuple(axes)
+        if have.base.shape4 is not None:
+            builder.bind(node, want, [axis for axis, _ in own_places(have)])

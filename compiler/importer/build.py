@@ -5,13 +5,20 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from hpu.compiler import ir
-from hpu.compiler.importer.layout import Digit, Layout, LayoutError, merge
+from hpu.compiler.importer import arrange
+from hpu.compiler.importer.arrange import USUAL
+from hpu.compiler.importer.layout import (
+    Digit,
+    Layout,
+    LayoutError,
+    host_view,
+    merge,
+    translate,
+)
 from hpu.compiler.importer.node import Node
 from hpu.compiler.importer.values import Activation, Base, OnnxQuant, Pending
 
-__all__ = ["Builder"]
-
-_USUAL = {4: (0, 3, 1, 2), 3: (0, 2, 3), 2: (0, 3), 1: (3,), 0: ()}
+__all__ = ["Builder", "whole"]
 
 
 class Builder:
@@ -20,6 +27,7 @@ class Builder:
     def __init__(self) -> None:
         self.ops: list[ir.Op] = []
         self.tensors: dict[str, ir.Tensor] = {}
+        self._count = 0
 
     def quantised(self, node: Node, k: int) -> Activation:
         """Input ``k`` of ``node`` as a quantised activation.
@@ -43,45 +51,36 @@ class Builder:
         return value
 
     def bind(self, node: Node, value: Activation, axes: Sequence[int]) -> None:
-        """Decide the device axes of a graph input: dimension k of ``value`` is axis ``axes[k]``."""
-        base = value.base
-        if base.shape4 is not None:
-            return
-        shape = [1, 1, 1, 1]
-        pairs: list[tuple[Digit, Digit]] = []
-        for axis, digits in zip(axes, _dims(node, value), strict=True):
-            shape[axis] = math.prod(digit.size for digit in digits)
-            stride = shape[axis]
-            for digit in digits:
-                stride //= digit.size
-                pairs.append((digit, Digit(axis, stride, digit.size)))
-        base.shape4 = (shape[0], shape[1], shape[2], shape[3])
-        base.binding = tuple(pairs)
+        """Decide the device axes of a graph input: dimension k of ``value`` is axis ``axes[k]``.
 
-    def image(self, node: Node, value: Activation) -> ir.Tensor:
-        """The device tensor of a value (n, c, y, x); the value must lie over it in that order."""
-        if len(value.shape) != 4:
-            node.refuse(f"its input has {len(value.shape)} dimensions, not 4 (n, c, y, x)")
-        self.bind(node, value, (0, 3, 1, 2))
-        tensor = self.tensor(value.base)
-        if value.layout != Layout.image(tensor.shape):
-            self.moved(node)
-        return tensor
+        An input that the host could not bring into that order keeps the order of its own shape.
+        """
+        base = value.base
+        if base.shape4 is None and not _bind(base, value.flat, axes):
+            outer = math.prod(base.shape[:-3])
+            shape = base.shape if len(base.shape) in USUAL else (outer, *base.shape[-3:])
+            bound = _bind(base, Layout.flat(shape), USUAL.get(len(base.shape), (0, 1, 2, 3)))
+            assert bound, "an input as it is has its axes in order"
 
     def bind_usual(self, node: Node, value: Activation) -> None:
         """Axes of an input whose first reader takes any: as ONNX's operators have them."""
+        self.bind(node, value, USUAL.get(len(value.shape), ()))
+
+    def image(self, node: Node, value: Activation) -> ir.Tensor:
+        """The device tensor of a value (n, c, y, x) or (n, c, x), its data moved where needed."""
         rank = len(value.shape)
-        if value.base.shape4 is None and rank not in _USUAL:
-            node.refuse(f"its input has {rank} dimensions; the HPU takes at most 4")
-        if value.base.shape4 is None:
-            self.bind(node, value, _USUAL[rank])
+        if rank not in (3, 4):
+            node.refuse(f"its input has {rank} dimensions, not 3 (n, c, x) or 4 (n, c, y, x)")
+        return self.tensor(arrange.settle(self, node, value, arrange.image_places(rank)).base)
 
     def moved(self, node: Node) -> NoReturn:
         """Refuse a relabelling that would need data to move."""
-        node.refuse(
-            "its input reaches it through a Transpose or Reshape that moves data; only "
-            "relabellings that leave the channels whole are done"
-        )
+        node.refuse("its input reaches it through a Transpose or Reshape that moves data")
+
+    def fresh(self, hint: str) -> str:
+        """A name for a tensor that is no value of the model."""
+        self._count += 1
+        return f"{hint}/moved {self._count}"
 
     def tensor(self, base: Base) -> ir.Tensor:
         """The tensor of a base whose axes and quantisation are known."""
@@ -102,6 +101,31 @@ class Builder:
         self.tensors[name] = op.out
         base = Base(name, quant.dtype, quant, op.out.shape, tensor=op.out)
         return Activation(base, pending.layout, real=False)
+
+
+def _bind(base: Base, flat: Layout, axes: Sequence[int]) -> bool:
+    """Give an input the axes; whether the host can bring it into that order."""
+    try:
+        dims = flat.dims()
+    except LayoutError:
+        return False
+    if len(axes) != len(dims) or len(set(axes)) != len(axes):
+        return False
+    shape = [1, 1, 1, 1]
+    pairs: list[tuple[Digit, Digit]] = []
+    for axis, digits in zip(axes, dims, strict=True):
+        shape[axis] = math.prod(digit.size for digit in digits)
+        stride = shape[axis]
+        for digit in digits:
+            stride //= digit.size
+            pairs.append((digit, Digit(axis, stride, digit.size)))
+    try:
+        host_view(translate(Layout.flat([math.prod(shape)]), pairs), shape)
+    except LayoutError:
+        return False
+    base.shape4 = (shape[0], shape[1], shape[2], shape[3])
+    base.binding = tuple(pairs)
+    return True
 
 
 def _dims(node: Node, value: Activation | Pending) -> list[tuple[Digit, ...]]:

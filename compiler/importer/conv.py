@@ -31,10 +31,15 @@ def conv(builder: Builder, node: Node) -> Pending:
 def convolve(
     builder: Builder, node: Node, value: Activation, weights: Weights, bias: object
 ) -> Pending:
-    """A convolution of ``value`` with weights [cout, cin // groups, kh, kw]."""
+    """A convolution of ``value`` with weights [cout, cin // groups, kh, kw] or [cout, …, kw]."""
     x = builder.image(node, value)
     groups = node.attribute("group", 1)
     cout, cin, *kernel = weights.steps.shape
+    spatial = len(kernel)
+    if spatial != len(value.shape) - 2:
+        node.refuse(
+            f"its weights have {spatial} spatial dimensions, its input {len(value.shape) - 2}"
+        )
     declared = list(node.attribute("kernel_shape", kernel))
     if declared != kernel:
         node.refuse(f"its kernel_shape {declared} is not that of its weights, {kernel}")
@@ -43,12 +48,14 @@ def convolve(
             f"{groups} groups of {cin} input channels and {cout} output channels do not fit "
             f"the input's {x.shape[3]} channels"
         )
-    window = window_of(node, x.shape[1:3], (kernel[0], kernel[1]))
+    over = (1, kernel[0]) if spatial == 1 else (kernel[0], kernel[1])
+    window = window_of(node, x.shape[1:3], over, spatial)
+    steps = weights.steps.reshape(cout, cin, *over)
     template = ir.Conv(
         nodes=(node.name,),
         x=x,
         out=x,
-        weight=np.ascontiguousarray(weights.steps.transpose(0, 2, 3, 1)),
+        weight=np.ascontiguousarray(steps.transpose(0, 2, 3, 1)),
         bias=np.zeros(cout, np.int32),
         scale=np.zeros(cout, np.float32),
         strides=window.strides,
@@ -57,7 +64,8 @@ def convolve(
         groups=groups,
     )
     shape4 = (x.shape[0], *window.out, cout)
-    return layer(node, template, weights, value, Layout.image(shape4), shape4, bias)
+    layout = Layout.row(shape4) if spatial == 1 else Layout.image(shape4)
+    return layer(node, template, weights, value, layout, shape4, bias)
 
 
 def layer(

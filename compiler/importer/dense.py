@@ -8,9 +8,10 @@ the order of the device tensor.
 import numpy as np
 
 from hpu.compiler import ir
+from hpu.compiler.importer.arrange import settle
 from hpu.compiler.importer.build import Builder, whole
 from hpu.compiler.importer.conv import layer
-from hpu.compiler.importer.layout import Digit, Layout, merge
+from hpu.compiler.importer.layout import Digit, Layout, LayoutError, merge
 from hpu.compiler.importer.node import Node
 from hpu.compiler.importer.values import Activation, Pending
 from hpu.compiler.importer.weights import Weights, weights_of
@@ -52,15 +53,14 @@ def product(
             f"its input has {value.shape[-1]} columns and its weights {weights.steps.shape[0]} rows"
         )
     builder.bind(node, value, _AXES[rank])
-    x = builder.tensor(value.base)
+    x, kernel = _laid_out(builder, value)
+    if kernel is None:
+        value = settle(builder, node, value, tuple((axis, 1) for axis in _AXES[rank]))
+        x, kernel = _laid_out(builder, value)
+    assert kernel is not None
     *outer, last = builder.dims(node, value)
     cout = weights.steps.shape[1]
-    if last == whole(3, x.shape[3]) and all(d.axis != 3 for ds in outer for d in ds):
-        kernel, shape4 = (1, 1), (*x.shape[:3], cout)
-    elif merge(d for ds in outer for d in ds) == whole(0, x.shape[0]):
-        kernel, shape4 = x.shape[1:3], (x.shape[0], 1, 1, cout)
-    else:
-        builder.moved(node)
+    shape4 = (*x.shape[:3], cout) if kernel == (1, 1) else (x.shape[0], 1, 1, cout)
     template = ir.Conv(
         nodes=(node.name,),
         x=x,
@@ -72,6 +72,24 @@ def product(
     digits = [*(d for ds in outer for d in ds), Digit(3, 1, cout)]
     layout = Layout((*value.shape[:-1], cout), merge(digits))
     return layer(node, template, weights, value, layout, shape4, bias)
+
+
+def _laid_out(builder: Builder, value: Activation) -> tuple[ir.Tensor, tuple[int, int] | None]:
+    """The tensor of a product's left side, and the kernel that the product is over it.
+
+    1 x 1 where the last dimension is the channels, the whole image where it is a flattened image,
+    and none where data must move first.
+    """
+    x = builder.tensor(value.base)
+    try:
+        *outer, last = value.layout.dims()
+    except LayoutError:
+        return x, None
+    if last == whole(3, x.shape[3]) and all(d.axis != 3 for ds in outer for d in ds):
+        return x, (1, 1)
+    if merge(d for ds in outer for d in ds) == whole(0, x.shape[0]):
+        return x, (x.shape[1], x.shape[2])
+    return x, None
 
 
 def _kernel(steps: np.ndarray, digits: tuple[Digit, ...], kernel: tuple[int, int]) -> np.ndarray:

@@ -52,6 +52,12 @@ class Layout:
         digits = [Digit(0, 1, n), Digit(3, 1, c), Digit(1, 1, y), Digit(2, 1, x)]
         return cls((n, c, y, x), merge(digits))
 
+    @classmethod
+    def row(cls, shape4: Sequence[int]) -> "Layout":
+        """The ONNX value (n, c, x) of the device tensor (n, 1, x, c)."""
+        n, _, x, c = shape4
+        return cls((n, c, x), cls.image(shape4).digits)
+
     def reshape(self, shape: Sequence[int]) -> "Layout":
         """The same walk under another shape of as many elements."""
         return Layout(tuple(shape), self.digits)

@@ -32,12 +32,14 @@ def average(builder: Builder, node: Node, value: Activation) -> Pending:
 
 def _pool(builder: Builder, node: Node, value: Activation, kind: str) -> Pending:
     x = builder.image(node, value)
-    window = window_of(node, x.shape[1:3], pair(node, "kernel_shape", (0, 0)))
+    spatial = len(value.shape) - 2
+    kernel = pair(node, "kernel_shape", (0, 0), spatial)
+    window = window_of(node, x.shape[1:3], kernel, spatial)
     include = bool(node.attribute("count_include_pad", 0)) and any(window.pads)
     for k, pad in enumerate(window.pads):
         if pad > window.dilations[k % 2] * (window.kernel[k % 2] - 1):
             node.refuse(f"its padding {pad} is not less than its window")
-    return _pending(builder, node, value, kind, window, include)
+    return _pending(x, node, value, kind, window, include)
 
 
 def global_average_pool(builder: Builder, node: Node, value: Activation | None = None) -> Pending:
@@ -45,13 +47,12 @@ def global_average_pool(builder: Builder, node: Node, value: Activation | None =
     value = value or builder.quantised(node, 0)
     x = builder.image(node, value)
     window = Window((x.shape[1], x.shape[2]), (1, 1), (0, 0, 0, 0), (1, 1), (1, 1))
-    return _pending(builder, node, value, "average", window, include=False)
+    return _pending(x, node, value, "average", window, include=False)
 
 
 def _pending(
-    builder: Builder, node: Node, value: Activation, kind: str, window: Window, include: bool
+    x: ir.Tensor, node: Node, value: Activation, kind: str, window: Window, include: bool
 ) -> Pending:
-    x = builder.tensor(value.base)
     shape4 = (x.shape[0], *window.out, x.shape[3])
     quant = value.base.quant
     assert quant is not None
@@ -80,7 +81,8 @@ def _pending(
             return op
         return _requantised(op, quant, y, (pending.low, pending.high))
 
-    return Pending(finish, shape4, Layout.image(shape4), (node.name,), node.op_type)
+    layout = Layout.row(shape4) if len(value.shape) == 3 else Layout.image(shape4)
+    return Pending(finish, shape4, layout, (node.name,), node.op_type)
 
 
 def _requantised(op: ir.Pool, x: OnnxQuant, y: OnnxQuant, bounds: tuple[float, float]) -> ir.Pool:

@@ -2,7 +2,7 @@
 
 from onnx import helper
 
-from hpu.compiler.importer import add, conv, dense, pool
+from hpu.compiler.importer import add, conv, dense, moves, pool
 from hpu.compiler.importer.build import Builder
 from hpu.compiler.importer.node import Node
 from hpu.compiler.importer.quantisation import meet, onnx_quant, quant_constant
@@ -12,8 +12,9 @@ from hpu.compiler.importer.weights import weights_of
 __all__ = [
     "max_pool",
     "q_gemm",
-    "qlinear_add",
     "qlinear_average_pool",
+    "qlinear_binary",
+    "qlinear_concat",
     "qlinear_conv",
     "qlinear_global_average_pool",
     "qlinear_matmul",
@@ -73,8 +74,8 @@ def q_gemm(builder: Builder, node: Node) -> Activation:
     return builder.emit(pending, node.output, _result(node, 7, value))
 
 
-def qlinear_add(builder: Builder, node: Node) -> Activation:
-    """QLinearAdd of the domain com.microsoft, of two activations or one and a constant."""
+def qlinear_binary(builder: Builder, node: Node) -> Activation:
+    """QLinearAdd and QLinearMul of com.microsoft, of two activations or one and a constant."""
     sides: list[Value | None] = []
     for k in (0, 3):
         if isinstance(node.given(k), Activation):
@@ -85,9 +86,26 @@ def qlinear_add(builder: Builder, node: Node) -> Activation:
     read = [value for value in sides if isinstance(value, Activation)]
     if not read:
         node.refuse("both its inputs are constants")
-    plain = Node(helper.make_node("Add", ["a", "b"], [node.output]), sides, 0, node.opset)
+    real = node.op_type.removeprefix("QLinear")
+    plain = Node(helper.make_node(real, ["a", "b"], [node.output]), sides, 0, node.opset)
     plain.op_type, plain.name = node.op_type, node.name
-    return builder.emit(add.add(builder, plain), node.output, _result(node, 6, read[0]))
+    pending = (add.add if real == "Add" else add.binary)(builder, plain)
+    return builder.emit(pending, node.output, _result(node, 6, read[0]))
+
+
+def qlinear_concat(builder: Builder, node: Node) -> Activation:
+    """QLinearConcat of the domain com.microsoft: each input with a scale of its own."""
+    values = []
+    for k in range(2, len(node.inputs), 3):
+        if not isinstance(node.given(k), Activation):
+            node.refuse(
+                f"its input {node.proto.input[k]!r} is a constant; the HPU joins activations"
+            )
+        values.append(_read(builder, node, k))
+    quant = onnx_quant(node, 0, 1)
+    alike = [moves.requantised(builder, node, value, quant) for value in values]
+    axis = moves.axis_of(node, len(values[0].shape))
+    return moves.join(builder, node, alike, axis, node.output)
 
 
 def qlinear_average_pool(builder: Builder, node: Node) -> Activation:

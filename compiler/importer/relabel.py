@@ -1,16 +1,20 @@
-"""Reshape, Flatten, Transpose, Squeeze, Unsqueeze and Identity: nothing moves."""
+"""Reshape, Flatten, Transpose, Squeeze, Unsqueeze and Identity: other names for the same data.
+
+Data moves only where an operator needs the value in another arrangement than it has.
+"""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from hpu.compiler.importer.arrange import settle, usual_places
 from hpu.compiler.importer.build import Builder
 from hpu.compiler.importer.layout import Layout, LayoutError
 from hpu.compiler.importer.node import Node
 from hpu.compiler.importer.values import Activation, Constant, Pending, QuantConstant, Value
 
-__all__ = ["identity", "reshape", "shape", "transpose"]
+__all__ = ["depth_to_space", "identity", "reshape", "shape", "space_to_depth", "transpose"]
 
 
 def identity(builder: Builder, node: Node) -> Value:
@@ -33,10 +37,19 @@ def transpose(builder: Builder, node: Node) -> Value:
         return Constant(value.array.transpose(perm))
     if isinstance(value, QuantConstant):
         return value.map(lambda array: array.transpose(perm))
+    return _transposed(builder, node, value, perm)
+
+
+def _transposed(
+    builder: Builder, node: Node, value: Activation | Pending, perm: Sequence[int]
+) -> Activation | Pending:
     try:
         return value.relabelled(_own(value).transpose(perm))
     except LayoutError:
-        node.refuse("its input was reshaped across channels and pixels, so data would have to move")
+        if isinstance(value, Pending) or value.raw or value.base.quant is None:
+            node.refuse("its input was reshaped across its axes, and is not quantised yet")
+        whole = settle(builder, node, value, usual_places(value.shape))
+        return whole.relabelled(whole.flat.transpose(perm))
 
 
 def reshape(builder: Builder, node: Node) -> Value:
@@ -50,6 +63,56 @@ def reshape(builder: Builder, node: Node) -> Value:
     if isinstance(value, QuantConstant):
         return value.map(lambda array: array.reshape(new))
     return value.relabelled(_own(value).reshape(new))
+
+
+def depth_to_space(builder: Builder, node: Node) -> Value:
+    """DepthToSpace: channels become pixels, under other names until an operator reads them."""
+    value, size = node.given(0), _block_size(node)
+    n, c, y, x = value.shape
+    if c % (size * size):
+        node.refuse(f"its {c} channels do not make blocks of {size} x {size}")
+    if node.text("mode", "DCR") == "DCR":
+        cut, perm = (n, size, size, c // size**2, y, x), (0, 3, 4, 1, 5, 2)
+    else:
+        cut, perm = (n, c // size**2, size, size, y, x), (0, 1, 4, 2, 5, 3)
+    return _shuffled(builder, node, value, cut, perm, (n, c // size**2, y * size, x * size))
+
+
+def space_to_depth(builder: Builder, node: Node) -> Value:
+    """SpaceToDepth: pixels become channels."""
+    value, size = node.given(0), _block_size(node)
+    n, c, y, x = value.shape
+    if y % size or x % size:
+        node.refuse(f"its image of {y} x {x} does not make blocks of {size} x {size}")
+    cut = (n, c, y // size, size, x // size, size)
+    shape = (n, c * size**2, y // size, x // size)
+    return _shuffled(builder, node, value, cut, (0, 3, 5, 1, 2, 4), shape)
+
+
+def _block_size(node: Node) -> int:
+    if len(node.given(0).shape) != 4:
+        node.refuse("its input must have 4 dimensions")
+    size = node.attribute("blocksize", 0)
+    if size < 1:
+        node.refuse(f"its blocksize must be positive, not {size}")
+    return size
+
+
+def _shuffled(
+    builder: Builder,
+    node: Node,
+    value: Value,
+    cut: Sequence[int],
+    perm: Sequence[int],
+    shape: Sequence[int],
+) -> Value:
+    if isinstance(value, Constant):
+        return Constant(value.array.reshape(cut).transpose(perm).reshape(shape))
+    if isinstance(value, QuantConstant):
+        return value.map(lambda array: array.reshape(cut).transpose(perm).reshape(shape))
+    split = value.relabelled(_own(value).reshape(cut))
+    turned = _transposed(builder, node, split, perm)
+    return turned.relabelled(_own(turned).reshape(shape))
 
 
 def _own(value: Activation | Pending) -> Layout:

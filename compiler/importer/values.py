@@ -51,6 +51,7 @@ class Base:
     shape4: tuple[int, int, int, int] | None = None
     binding: tuple[tuple[Digit, Digit], ...] | None = None
     tensor: ir.Tensor | None = None
+    shape: tuple[int, ...] = ()  # of the ONNX value, where it is an input
 
 
 @dataclasses.dataclass(frozen=True)

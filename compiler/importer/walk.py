@@ -8,7 +8,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hpu.compiler import ir, support
 from hpu.compiler.errors import ModelError, UnsupportedError
-from hpu.compiler.importer import add, conv, dense, pool, qlinear, quantisation, relabel, unary
+from hpu.compiler.importer import (
+    add,
+    arrange,
+    conv,
+    dense,
+    moves,
+    pool,
+    qlinear,
+    quantisation,
+    relabel,
+    unary,
+)
 from hpu.compiler.importer.build import Builder
 from hpu.compiler.importer.fold import fold
 from hpu.compiler.importer.layout import Layout, LayoutError, host_view
@@ -38,6 +49,8 @@ ANY_VALUE: dict[str, Import] = {
     "Flatten": relabel.reshape,
     "Squeeze": relabel.reshape,
     "Unsqueeze": relabel.reshape,
+    "DepthToSpace": relabel.depth_to_space,
+    "SpaceToDepth": relabel.space_to_depth,
     "QuantizeLinear": quantisation.quantize,
     "DequantizeLinear": quantisation.dequantize,
 }
@@ -48,6 +61,8 @@ OPERATORS: dict[str, Import] = {
     "Gemm": dense.gemm,
     "MatMul": dense.matmul,
     "Add": add.add,
+    "Sub": add.binary,
+    "Mul": add.binary,
     "Relu": unary.clip,
     "Clip": unary.clip,
     "LeakyRelu": unary.function,
@@ -55,13 +70,23 @@ OPERATORS: dict[str, Import] = {
     "Tanh": unary.function,
     "HardSigmoid": unary.function,
     "HardSwish": unary.function,
+    "Concat": moves.concat,
+    "Split": moves.split,
+    "Slice": moves.slice_,
+    "Pad": moves.pad,
+    "Gather": moves.gather,
+    "Tile": moves.tile,
+    "Expand": moves.expand,
+    "Resize": moves.resize,
+    "QLinearConcat": qlinear.qlinear_concat,
     "MaxPool": qlinear.max_pool,
     "AveragePool": pool.average_pool,
     "GlobalAveragePool": pool.global_average_pool,
     "QLinearConv": qlinear.qlinear_conv,
     "QLinearMatMul": qlinear.qlinear_matmul,
     "QGemm": qlinear.q_gemm,
-    "QLinearAdd": qlinear.qlinear_add,
+    "QLinearAdd": qlinear.qlinear_binary,
+    "QLinearMul": qlinear.qlinear_binary,
     "QLinearAveragePool": qlinear.qlinear_average_pool,
     "QLinearGlobalAveragePool": qlinear.qlinear_global_average_pool,
 }
@@ -160,12 +185,19 @@ def _values(builder: Builder, node: Node) -> Value | tuple[Value, ...]:
     return OPERATORS[node.op_type](builder, node)
 
 
+#: Operators that mean the same on integers as such.
+_BYTES_TOO = {
+    *("MaxPool", "Relu", "Clip", "Concat", "Split", "Slice", "Pad"),
+    *("Gather", "Tile", "Expand", "Resize"),
+}
+
+
 def _check_real(node: Node) -> None:
     """Refuse operators of real values that read integers as such, or floats not yet quantised."""
     for name, value in zip(node.proto.input, node.inputs, strict=True):
         if isinstance(value, Activation) and value.raw:
             node.refuse(f"its input {name!r} is not quantised; put QuantizeLinear before it")
-    if node.op_type in ("MaxPool", "Relu", "Clip") or node.op_type.startswith("Q"):
+    if node.op_type in _BYTES_TOO or node.op_type.startswith("Q"):
         return
     for name, value in zip(node.proto.input, node.inputs, strict=True):
         if isinstance(value, Activation) and not value.real:
@@ -202,8 +234,8 @@ def _inputs(model: onnx.ModelProto, values: dict[str, Value]) -> list[tuple[Base
             )
         if any(dim.dim_value == 0 for dim in tensor.shape.dim):
             raise UnsupportedError("", "", f"input {entry.name!r} is empty", entry.name)
-        base = Base(entry.name, dtype)
-        layout = Layout.flat([dim.dim_value for dim in tensor.shape.dim])
+        shape = tuple(dim.dim_value for dim in tensor.shape.dim)
+        base, layout = Base(entry.name, dtype, shape=shape), Layout.flat(shape)
         real = dtype == "float32"
         values[entry.name] = Activation(base, layout, real=real, raw=real)
         inputs.append((base, layout))
@@ -233,9 +265,21 @@ def _output(builder: Builder, value: Value, name: str) -> ir.HostTensor:
         node.refuse("it is not quantised; put QuantizeLinear and DequantizeLinear before it")
     if value.base.tensor is None:
         builder.bind_usual(node, value)
+    value = _for_host(builder, node, value)
+    assert value.base.quant is not None
     dtype = "float32" if value.real else value.base.quant.dtype
     builder.tensor(value.base)
     return _host(node, dtype, value)
+
+
+def _for_host(builder: Builder, node: Node, value: Activation) -> Activation:
+    """An output in an order that the host understands."""
+    assert value.base.shape4 is not None
+    try:
+        host_view(value.layout, value.base.shape4)
+        return value
+    except LayoutError:
+        return arrange.settle(builder, node, value, arrange.usual_places(value.shape))
 
 
 class _End(Node):

@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hpu.compiler.backend import compile_graph
+from hpu.compiler.frontend import import_model
+from hpu.compiler.qoperator import export
+from hpu.compiler.reference import compare
 from hpu.hw.csr import FaultCause
 from hpu.runtime.layout import pack, unpack
 from hpu.sim import races
@@ -45,6 +49,40 @@ def execute():
     return run_program
 
 
+@pytest.fixture
+def check(models, naive):
+    """``check(model, rng, lsb)``: import, interpret, compare with onnxruntime on the same bytes.
+
+    With ``machine``, a configuration, the fused graph is compiled and run as well.
+    """
+
+    def run(model, rng, lsb, optimised=False, lsb_export=None, machine=None):
+        for fused in (False, True):
+            graph = import_model(model, fused=fused)
+            feeds = {host.name: models.random_input(host, rng) for host in graph.inputs}
+            device = {h.tensor: models.to_device(h, feeds[h.name]) for h in graph.inputs}
+            tensors = naive.interpret(graph, device)
+            for host, want in zip(graph.outputs, models.run(model, feeds, optimised), strict=True):
+                got = models.from_device(host, tensors[host.tensor])
+                step = host.scale if host.dtype == "float32" else 1
+                apart = np.abs(got.astype(np.float64) - want.astype(np.float64)) / step
+                assert got.shape == want.shape
+                assert apart.max() <= lsb + 1e-3, f"{apart.max()} LSB apart"
+            wrong = [entry for entry in compare(graph, tensors) if entry.wrong]
+            assert not wrong, wrong
+            outputs = models.run(export(graph), feeds)
+            for host, want in zip(graph.outputs, outputs, strict=True):
+                got = models.from_device(host, tensors[host.tensor]).astype(np.float64)
+                step = host.scale if host.dtype == "float32" else 1
+                assert np.abs(got - want).max() / step <= (lsb_export or lsb) + 1e-3
+        if machine is not None:
+            for name, value in run_program(compile_graph(graph, machine), machine, device).items():
+                np.testing.assert_array_equal(value, tensors[name.split("/copy/")[0]], err_msg=name)
+        return graph
+
+    return run
+
+
 def run_program(program, config, inputs):
     races.check(program.instructions, config)
     machine = Machine(config, program.dram_bytes)
@@ -52,11 +90,11 @@ def run_program(program, config, inputs):
         put(machine, segment.address, segment.data)
     put(machine, program.program_address, program.instructions)
     for port in program.inputs:
-        put(machine, port.address, pack(inputs[port.tensor], config).tobytes())
+        put(machine, port.address, pack(inputs[port.tensor], config, port.cell).tobytes())
     outcome = machine.run(program.program_address, program.instruction_count)
     assert outcome.cause == FaultCause.NONE, (outcome.cause, outcome.pc)
     return {
-        port.tensor: unpack(machine.dram[port.address :], port.shape4, config)
+        port.tensor: unpack(machine.dram[port.address :], port.shape4, config, port.cell)
         for port in (*program.outputs, *program.kept)
     }
 

@@ -6,39 +6,9 @@ import numpy as np
 import pytest
 
 from hpu.compiler.frontend import import_model
-from hpu.compiler.qoperator import export
-from hpu.compiler.reference import compare
 
 DTYPES = ("int8", "uint8")
 CASES = list(itertools.product(DTYPES, (False, True)))
-
-
-@pytest.fixture
-def check(models, naive):
-    """``check(model, rng, lsb)``: import, interpret, compare with onnxruntime on the same bytes."""
-
-    def run(model, rng, lsb, optimised=False, lsb_export=None):
-        for fused in (False, True):
-            graph = import_model(model, fused=fused)
-            feeds = {host.name: models.random_input(host, rng) for host in graph.inputs}
-            device = {h.tensor: models.to_device(h, feeds[h.name]) for h in graph.inputs}
-            tensors = naive.interpret(graph, device)
-            for host, want in zip(graph.outputs, models.run(model, feeds, optimised), strict=True):
-                got = models.from_device(host, tensors[host.tensor])
-                step = host.scale if host.dtype == "float32" else 1
-                apart = np.abs(got.astype(np.float64) - want.astype(np.float64)) / step
-                assert got.shape == want.shape
-                assert apart.max() <= lsb + 1e-3, f"{apart.max()} LSB apart"
-            wrong = [entry for entry in compare(graph, tensors) if entry.wrong]
-            assert not wrong, wrong
-            outputs = models.run(export(graph), feeds)
-            for host, want in zip(graph.outputs, outputs, strict=True):
-                got = models.from_device(host, tensors[host.tensor]).astype(np.float64)
-                step = host.scale if host.dtype == "float32" else 1
-                assert np.abs(got - want).max() / step <= (lsb_export or lsb) + 1e-3
-        return graph
-
-    return run
 
 
 def window(rng, size, kernel=None, dilate=True):
