@@ -77,7 +77,7 @@ def other_shape(model):
     [
         (
             cycle,
-            "QuantizeLinear node 'again' depends on Conv node 'conv', which depends on it: the model",
+            "QuantizeLinear node 'again' depends on Conv node 'conv', which depends on it: the",
         ),
         (newer, "HardSwish node 'conv' is an operator of opset 14, and the model's opset is 13"),
         (unknown, "Convolve node 'conv' is no operator of ONNX up to opset"),
