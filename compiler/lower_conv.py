@@ -7,7 +7,7 @@ from hpu.compiler.allocate import Scratch
 from hpu.compiler.context import Context, Slots, counts
 from hpu.compiler.emit import Memory, Span
 from hpu.compiler.ir import Conv
-from hpu.compiler.mapping import Pass, conv_passes, folded_bias, input_blocks
+from hpu.compiler.mapping import Pass, conv_passes, folded_bias, input_blocks, tap_places
 from hpu.compiler.pipeline import Item, run
 from hpu.compiler.plan_conv import ConvPlan, axes
 from hpu.compiler.tiling import (
@@ -22,7 +22,7 @@ from hpu.compiler.tiling import (
 )
 from hpu.compiler.vector import addition, emit_vector, extents
 from hpu.compiler.weights_image import row_bytes
-from hpu.hw.isa import ADDRESS_MASK, Source
+from hpu.hw.isa import ADDRESS_MASK, Source, tap_fields
 from hpu.sim.numerics import encode_scale
 
 __all__ = ["lower_conv"]
@@ -158,24 +158,19 @@ class _Lowering:
 
     def _matmul(self, one: Pass, view: View, block: AccBlock, *, new: bool, add: bool) -> None:
         op, part = self.op, block.region
-        kernel_cols = op.weight.shape[2]
-        ky, kx = divmod(one.first_tap, kernel_cols)
-        wraps = kernel_cols <= 255
-        y = part.y0 * op.strides[0] - op.pads[0] + ky * op.dilations[0]
-        x = part.x0 * op.strides[1] - op.pads[1] + kx * op.dilations[1]
+        places = tap_places(op, one)
+        dy, dx = places[0]
+        y = part.y0 * op.strides[0] - op.pads[0] + dy
+        x = part.x0 * op.strides[1] - op.pads[1] + dx
         image_words, row_words, _ = view.strides
         _, rows, cols = part.size
         step_y = op.strides[0] if rows > 1 else 0
         step_x = op.strides[1] if cols > 1 else 0
-        last_row = (one.first_tap + one.taps - 1) // kernel_cols
-        several_rows, several_cols = last_row > ky, one.taps > 1
-        dilation_y = op.dilations[0] if several_rows else 0
-        dilation_x = op.dilations[1] if several_cols else 0
         reach = Region(
             part.n0,
             part.n1,
             max(y, view.region.y0),
-            min(y + (rows - 1) * step_y + (last_row - ky) * dilation_y + 1, view.region.y1),
+            min(y + (rows - 1) * step_y + places[-1][0] - dy + 1, view.region.y1),
             view.region.x0,
             view.region.x1,
         )
@@ -192,16 +187,12 @@ class _Lowering:
             x0=x - view.region.x0,
             y_step=step_y,
             x_step=step_x,
-            y_dilation=dilation_y,
-            x_dilation=dilation_x,
             image_rows=view.region.size[1],
             image_cols=view.region.size[2],
-            taps=one.taps,
+            **tap_fields((other_y - dy, other_x - dx) for other_y, other_x in places),
             tap_groups=one.tap_groups,
-            tap_start=kx if wraps else 0,
-            tap_row=kernel_cols if wraps else one.taps,
-            tap_x=dilation_x,
-            tap_y=dilation_y * row_words - (kernel_cols - 1) * dilation_x,
+            tap_y=row_words,
+            tap_x=1,
             pad=op.x.quant.zero,
             new_weights=int(new),
             accumulate=int(add),

@@ -15,7 +15,7 @@ from hpu.compiler.ir import Conv
 from hpu.hw.config import Config
 from hpu.runtime.layout import Block
 
-__all__ = ["Pass", "conv_passes", "folded_bias", "input_blocks"]
+__all__ = ["Pass", "conv_passes", "folded_bias", "input_blocks", "tap_places"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,14 +58,15 @@ def conv_passes(
 
 def tap_runs(op: Conv, fit: int) -> Iterator[tuple[int, int]]:
     """(first tap, taps) of every pass over the kernel when ``fit`` taps stand side by side."""
-    _, kernel_rows, kernel_cols, _ = op.weight.shape
-    if kernel_cols <= 255:
-        total = kernel_rows * kernel_cols
-        yield from ((first, min(fit, total - first)) for first in range(0, total, fit))
-        return
-    for row in range(kernel_rows):  # longer than a field of the instruction: no wrapping
-        for first in range(0, kernel_cols, fit):
-            yield row * kernel_cols + first, min(fit, kernel_cols - first)
+    total = op.weight.shape[1] * op.weight.shape[2]
+    yield from ((first, min(fit, total - first)) for first in range(0, total, fit))
+
+
+def tap_places(op: Conv, one: Pass) -> list[tuple[int, int]]:
+    """Image rows and columns from the kernel's first tap to every tap of a pass."""
+    taps = range(one.first_tap, one.first_tap + one.taps)
+    places = (divmod(tap, op.weight.shape[2]) for tap in taps)
+    return [(ky * op.dilations[0], kx * op.dilations[1]) for ky, kx in places]
 
 
 def split_int8(values: np.ndarray) -> Iterator[np.ndarray]:

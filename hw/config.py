@@ -8,7 +8,10 @@ import dataclasses
 import hashlib
 import json
 
-__all__ = ["CONFIGS", "Config", "by_name"]
+__all__ = ["CONFIGS", "TAPS", "Config", "by_name"]
+
+#: Most taps of one MATMUL, and so most lane groups that feed the rows.
+TAPS = 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,8 @@ class Config:
             _require(value % self.tile == 0, name, f"a multiple of tile ({self.tile})", value)
             _require(value % self.group == 0, name, f"a multiple of group ({self.group})", value)
         _require(self.rows <= 256, "rows", "at most 256", self.rows)
+        fits = self.row_groups <= TAPS
+        _require(fits, "rows", f"at most {TAPS} groups of {self.group} lanes", self.rows)
         _require(self.cols <= 256, "cols", "at most 256", self.cols)
         _require(_is_power(self.group), "group", "a power of two", self.group)
         _require(self.group <= 64, "group", "at most 64", self.group)

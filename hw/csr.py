@@ -28,7 +28,7 @@ __all__ = [
 
 MAGIC = 0x48505531  # "HPU1"
 #: Version of the instruction set and register map.
-VERSION = 1
+VERSION = 2
 #: Bytes of the register space.
 SPACE_BYTES = 0x400
 _COUNTER_BASE = 0x100

@@ -7,6 +7,7 @@ differs.
 import argparse
 import dataclasses
 import inspect
+import itertools
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -93,13 +94,18 @@ def _instruction(entry: Instruction) -> str:
 
 
 def _fields(fields: Iterable[Field]) -> str:
+    alike = itertools.groupby(fields, key=lambda field: field.doc)
     return _table(
         ("byte", "field", "type", "domain", "meaning"),
-        (
-            (field.offset, f"`{field.name}`", _type(field), _domain(field), field.doc)
-            for field in fields
-        ),
+        (_row(list(group)) for _, group in alike),
     )
+
+
+def _row(fields: list[Field]) -> tuple[object, ...]:
+    """The row of neighbours that mean the same: a field, or all of an array."""
+    field, last = fields[0], fields[-1]
+    name = f"`{field.name}`" if field is last else f"`{field.name}` … `{last.name}`"
+    return field.offset, name, _type(field), _domain(field), field.doc
 
 
 def _type(field: Field) -> str:

@@ -8,9 +8,9 @@ its own fields follow, each at the next multiple of its own size. Unused bytes a
 """
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from hpu.hw.config import Config
+from hpu.hw.config import TAPS, Config
 from hpu.hw.instruction import (
     HEADER,
     INSTRUCTION_BYTES,
@@ -44,6 +44,8 @@ __all__ = [
     "Source",
     "Space",
     "Unit",
+    "tap_fields",
+    "tap_offsets",
     "violations",
 ]
 
@@ -116,16 +118,49 @@ def _strides(prefix: str, what: str) -> tuple[Field, ...]:
     )
 
 
-_WINDOW = (
-    i16("y0", "image row of the first tap at y = 0"),
-    i16("x0", "image column of the first tap at x = 0"),
+_POSITION = (
+    i16("y0", "image row at y = 0"),
+    i16("x0", "image column at x = 0"),
     u8("y_step", "image rows per step of y"),
     u8("x_step", "image columns per step of x"),
-    u8("y_dilation", "image rows between taps"),
-    u8("x_dilation", "image columns between taps"),
+)
+_IMAGE = (
     u16("image_rows", "image rows; taps outside 0 … image_rows-1 are padding", low=1),
     u16("image_cols", "image columns; taps outside 0 … image_cols-1 are padding", low=1),
 )
+_WINDOW = (
+    *_POSITION,
+    u8("y_dilation", "image rows between taps"),
+    u8("x_dilation", "image columns between taps"),
+    *_IMAGE,
+)
+_TAPS = (
+    *(i16(f"dy{tap}", "tap: image rows from the position") for tap in range(TAPS)),
+    *(i16(f"dx{tap}", "tap: image columns from the position") for tap in range(TAPS)),
+)
+
+
+def tap_fields(offsets: Iterable[tuple[int, int]]) -> dict[str, int]:
+    """MATMUL's fields ``taps``, ``dy`` and ``dx`` for the (dy, dx) of every tap."""
+    fields = {"taps": 0}
+    for tap, (dy, dx) in enumerate(offsets):
+        fields |= {"taps": tap + 1, f"dy{tap}": dy, f"dx{tap}": dx}
+    return fields
+
+
+def tap_offsets(values: Mapping[str, int]) -> list[tuple[int, int]]:
+    """(dy, dx) of every tap of a MATMUL."""
+    return [(values[f"dy{tap}"], values[f"dx{tap}"]) for tap in range(values["taps"])]
+
+
+def _beyond_taps(values: Mapping, config: Config) -> object:
+    """A place of the tap table behind the last tap that is not zero."""
+    result: object = 0
+    for tap in range(1, TAPS):
+        own = (values[f"dy{tap}"] != 0) | (values[f"dx{tap}"] != 0)
+        result = result | ((values["taps"] < tap + 1) & own)
+    return result
+
 
 _DRAM = (
     u64("dram", "DRAM byte address of the first row", high=lambda c: (1 << c.addr_bits) - 1),
@@ -186,24 +221,24 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
         (
             *_COUNTS,
             *_strides("a", "activations"),
-            *_WINDOW,
-            u8("taps", "kernel taps side by side in the rows", low=1, high=lambda c: c.row_groups),
+            *_POSITION,
+            *_IMAGE,
+            u8("taps", "taps side by side in the rows", low=1, high=lambda c: c.row_groups),
             u8("tap_groups", "lane groups per tap", low=1, high=lambda c: c.row_groups),
-            u8("tap_start", "column of the first tap in its kernel row"),
-            u8("tap_row", "taps in a kernel row", low=1),
-            i32("tap_x", "words from a tap to the next in its kernel row"),
-            i32("tap_y", "words from the last tap of a kernel row to the first of the next"),
+            i32("tap_y", "words per image row of a tap"),
+            i32("tap_x", "words per image column of a tap"),
             i8("pad", "activation that padding supplies: the zero point"),
             u8("new_weights", "1: first move on to the next tile of the weight FIFO", high=1),
             u8("accumulate", "1: add to the accumulators; 0: overwrite them", high=1),
             u16("acc", "first accumulator word", high=lambda c: c.acc_depth - 1),
+            *_TAPS,
         ),
         (
             Rule(
                 "taps * tap_groups is at most the row groups",
                 lambda v, c: v["taps"] * v["tap_groups"] > c.row_groups,
             ),
-            Rule("tap_start is less than tap_row", lambda v, c: v["tap_start"] >= v["tap_row"]),
+            Rule("dy and dx beyond the taps are zero", _beyond_taps),
         ),
     ),
     Instruction(

@@ -26,7 +26,7 @@ _CAUSES = ("useful", "padding", "wait_weights", "setup")
 class MatrixUnit(wiring.Component):
     """Executes MATMUL: one activation row per cycle, back to back over instructions.
 
-    While one instruction streams, the taps of the next are set up (2 + ``taps`` cycles) and the
+    While one instruction streams, the taps of the next are set up (5 + ``taps`` cycles) and the
     next weight tile moves into the shadow weights. From the cycle after an instruction's
     acceptance until its last row is issued, every cycle is charged to exactly one of ``useful``
     and ``padding`` (a row is issued), ``wait_weights`` (the next row waits for its tile) and

@@ -1,31 +1,44 @@
 """Addresses of the matrix unit's reads: taps set up per lane group, positions shared by all."""
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Array, Module, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hpu.hw.config import TAPS
 from hpu.hw.isa import BY_NAME
 from hpu.hw.ports import instruction_layout, ub_address
 
-__all__ = ["ADDRESS_BITS", "INSTRUCTION", "POSITION", "TAP", "LaneAddress", "Positions", "TapSetup"]
+__all__ = [
+    "ADDRESS_BITS",
+    "INSTRUCTION",
+    "POSITION",
+    "SETUP_STAGES",
+    "TAP",
+    "LaneAddress",
+    "Positions",
+    "TapSetup",
+]
 
 INSTRUCTION = instruction_layout(BY_NAME["MATMUL"])
 ADDRESS_BITS = 24
-#: Image coordinates: 16 bits and a loop of 2**16 steps of up to 255, with the tap's own offset.
+#: Cycles from the choice of a tap of the table to its place: table, products, sum.
+SETUP_STAGES = 3
+#: Image coordinates: 16 bits, a loop of 2**16 steps of up to 255, and the tap's own 16 bits.
 _COORDINATE = signed(26)
 
-#: Of a tap against the first one: image rows and columns, and words of the unified buffer.
-TAP = data.StructLayout({"y": signed(18), "x": signed(18), "offset": unsigned(ADDRESS_BITS)})
-#: Of the first tap of a row.
+#: Of a tap against the position: image rows and columns, and words of the unified buffer.
+TAP = data.StructLayout({"y": signed(16), "x": signed(16), "offset": unsigned(ADDRESS_BITS)})
+_TABLE = data.StructLayout({"y": signed(16), "x": signed(16)})
+#: Of a row.
 POSITION = data.StructLayout({"y": _COORDINATE, "x": _COORDINATE, "addr": unsigned(ADDRESS_BITS)})
 
 
 class TapSetup(wiring.Component):
-    """Walks the taps of ``instr``, one a cycle, and hands each to its lane groups.
+    """Walks the tap table of ``instr``, one tap a cycle, and hands each to its lane groups.
 
-    ``start`` comes in the first cycle in which ``instr`` stands; taps follow from the next cycle
-    on: ``write`` marks the lane groups of ``tap``. ``done`` is high with the last one. ``instr``
-    must stand until then.
+    ``start`` comes in the first cycle in which ``instr`` stands; the first tap follows
+    ``SETUP_STAGES`` + 1 cycles later: ``write`` marks the lane groups of ``tap``. ``done`` is high
+    with the last one. ``instr`` must stand until then. A new ``start`` forgets what was under way.
     """
 
     def __init__(self, *, config):
@@ -42,38 +55,58 @@ class TapSetup(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        instr, tap = self.instr, self.tap
-        first, end, left = Signal(8), Signal(9), Signal(8)
-        kx, x_begin = Signal(8), Signal(signed(18))
-        new_row = kx + 1 == instr.tap_row
-        active = left != 0
+        valid, last = self._place(m)
+        first, end = Signal(8), Signal(9)
         with m.If(self.start):
-            m.d.sync += [
-                left.eq(instr.taps),
-                first.eq(0),
-                end.eq(instr.tap_groups),
-                kx.eq(instr.tap_start),
-                x_begin.eq(-(instr.tap_start * instr.x_dilation)),
-                tap.as_value().eq(0),
-            ]
-        with m.Elif(active):
-            m.d.sync += [
-                left.eq(left - 1),
-                first.eq(end),
-                end.eq(end + instr.tap_groups),
-                kx.eq(Mux(new_row, 0, kx + 1)),
-                tap.x.eq(Mux(new_row, x_begin, tap.x + instr.x_dilation)),
-                tap.y.eq(tap.y + Mux(new_row, instr.y_dilation, 0)),
-                tap.offset.eq(tap.offset + Mux(new_row, instr.tap_y, instr.tap_x)),
-            ]
+            m.d.sync += [first.eq(0), end.eq(self.instr.tap_groups)]
+        with m.Elif(valid):
+            m.d.sync += [first.eq(end), end.eq(end + self.instr.tap_groups)]
         for group in range(self._config.row_groups):
-            m.d.comb += self.write[group].eq(active & (first <= group) & (end > group))
-        m.d.comb += self.done.eq(left == 1)
+            m.d.comb += self.write[group].eq(valid & (first <= group) & (end > group))
+        m.d.comb += self.done.eq(valid & last & ~self.start)
         return m
+
+    def _place(self, m):
+        """The tap table's entries in turn, through the two products and their sum."""
+        instr, index, left = self.instr, Signal(range(TAPS)), Signal(range(TAPS + 1))
+        table, tap = Signal(_TABLE, reset_less=True), Signal(_TABLE, reset_less=True)
+        products = Signal(data.ArrayLayout(ADDRESS_BITS, 2), reset_less=True)
+        with m.If(self.start):
+            m.d.sync += [left.eq(instr.taps), index.eq(0)]
+        with m.Elif(left != 0):
+            m.d.sync += [left.eq(left - 1), index.eq(index + 1)]
+        valid, last = left != 0, left == 1
+        steps = (
+            (table.y, Array(instr[f"dy{tap}"] for tap in range(TAPS))[index]),
+            (table.x, Array(instr[f"dx{tap}"] for tap in range(TAPS))[index]),
+        )
+        with m.If(valid):
+            m.d.sync += [register.eq(value) for register, value in steps]
+        valid, last = self._stage(m, "table", valid, last)
+        with m.If(valid):
+            m.d.sync += [
+                tap.eq(table),
+                products[0].eq(table.y * instr.tap_y[:ADDRESS_BITS].as_signed()),
+                products[1].eq(table.x * instr.tap_x[:ADDRESS_BITS].as_signed()),
+            ]
+        valid, last = self._stage(m, "products", valid, last)
+        with m.If(valid):
+            m.d.sync += [
+                self.tap.y.eq(tap.y),
+                self.tap.x.eq(tap.x),
+                self.tap.offset.eq(products[0] + products[1]),
+            ]
+        return self._stage(m, "tap", valid, last)
+
+    def _stage(self, m, name, valid, last):
+        """``valid`` and ``last`` a cycle later."""
+        later, late = Signal(name=f"{name}_valid"), Signal(name=f"{name}_last")
+        m.d.sync += [later.eq(valid & ~self.start), late.eq(last)]
+        return later, late
 
 
 class Positions(wiring.Component):
-    """Loop counters of the instruction that streams: the first tap's place for each row in turn.
+    """Loop counters of the instruction that streams: the position of each row in turn.
 
     ``load`` takes ``instr``; ``position`` and ``last`` (of the last row) stand from the next cycle
     on, and move on after every cycle with ``step``.

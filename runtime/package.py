@@ -1,8 +1,8 @@
 """Networks in parts: programs of the HPU, and models that onnxruntime runs between them.
 
-A ``.hpu`` file of format version 3 holds one program. Version 4 holds a package: magic, version,
+A ``.hpu`` file of format version 5 holds one program. Version 6 holds a package: magic, version,
 header length, header (msgpack), the parts in the order in which they run (a program is a whole
-file of version 3, a host part an ONNX model), SHA-256 of everything before it.
+file of version 5, a host part an ONNX model), SHA-256 of everything before it.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from hpu.runtime.program import Program
 
 __all__ = ["HostModel", "Package", "Part", "Value", "load_any"]
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 6
 
 
 class Value(msgspec.Struct, frozen=True):

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT_VERSION", "MAGIC", "NodeRange", "Port", "Program", "Segment", "load", "save"]
 
 MAGIC = b"HPUPROG\n"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 5
 #: Versions that are read: a program alone, and a package (:mod:`hpu.runtime.package`).
-VERSIONS = (FORMAT_VERSION, 4)
+VERSIONS = (FORMAT_VERSION, 6)
 
 _PREFIX = struct.Struct("<8sII")  # magic, version, header bytes
 _DIGEST_BYTES = 32

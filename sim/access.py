@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from hpu.hw.config import Config
-from hpu.hw.isa import ADDRESS_MASK
+from hpu.hw.isa import ADDRESS_MASK, tap_offsets
 
 __all__ = [
     "Box",
@@ -132,14 +132,14 @@ def _span(first: int, step: int, count: int, limit: int) -> Span:
     return (low, high) if low < high else (0, 0)
 
 
-def _rows(values: Values, ky: int) -> Span:
-    first = values["y0"] + ky * values["y_dilation"]
-    return _span(first, values["y_step"], values["y_count"], values["image_rows"])
+def _rows(values: Values, dy: int) -> Span:
+    """Where ``dy`` image rows from the position is inside the image."""
+    return _span(values["y0"] + dy, values["y_step"], values["y_count"], values["image_rows"])
 
 
-def _columns(values: Values, kx: int) -> Span:
-    first = values["x0"] + kx * values["x_dilation"]
-    return _span(first, values["x_step"], values["x_count"], values["image_cols"])
+def _columns(values: Values, dx: int) -> Span:
+    """Where ``dx`` image columns from the position is inside the image."""
+    return _span(values["x0"] + dx, values["x_step"], values["x_count"], values["image_cols"])
 
 
 def _tap(values: Values, index: int, offset: int, ys: Span, xs: Span) -> Tap:
@@ -152,22 +152,17 @@ def _tap(values: Values, index: int, offset: int, ys: Span, xs: Span) -> Tap:
 
 def matmul_taps(values: Values) -> Iterator[Tap]:
     """MATMUL's taps that are inside the image somewhere."""
-    ky, kx, offset = 0, values["tap_start"], 0
-    for index in range(values["taps"]):
-        ys, xs = _rows(values, ky), _columns(values, kx - values["tap_start"])
+    for index, (dy, dx) in enumerate(tap_offsets(values)):
+        ys, xs = _rows(values, dy), _columns(values, dx)
         if ys[1] and xs[1]:
-            yield _tap(values, index, offset, ys, xs)
-        kx += 1
-        offset += values["tap_x"]
-        if kx == values["tap_row"]:
-            ky, kx, offset = ky + 1, 0, offset - values["tap_x"] + values["tap_y"]
+            yield _tap(values, index, dy * values["tap_y"] + dx * values["tap_x"], ys, xs)
 
 
 def window_taps(values: Values) -> Iterator[Tap]:
     """VECTOR's window elements that are inside the image somewhere."""
-    columns = [_columns(values, kx) for kx in range(values["kx_count"])]
+    columns = [_columns(values, kx * values["x_dilation"]) for kx in range(values["kx_count"])]
     for ky in range(values["ky_count"]):
-        ys = _rows(values, ky)
+        ys = _rows(values, ky * values["y_dilation"])
         for kx, xs in enumerate(columns):
             if ys[1] and xs[1]:
                 offset = ky * values["a_ky"] + kx * values["a_kx"]

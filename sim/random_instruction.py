@@ -7,8 +7,17 @@ words it touches; those are drawn small and moved into range.
 import random
 from collections.abc import Callable
 
-from hpu.hw.config import Config
-from hpu.hw.isa import ADDRESS_MASK, BY_NAME, Opcode, Operand, Reduce, Source, Space
+from hpu.hw.config import TAPS, Config
+from hpu.hw.isa import (
+    ADDRESS_MASK,
+    BY_NAME,
+    Opcode,
+    Operand,
+    Reduce,
+    Source,
+    Space,
+    tap_fields,
+)
 from hpu.sim.access import Box, count_of, dram_rows, loop, matmul_taps, weight_rows, window_taps
 from hpu.sim.races import own_race
 
@@ -30,7 +39,6 @@ _SMALL = {
     "x_dilation": (0, 3),
     "image_rows": (1, 9),
     "image_cols": (1, 9),
-    "tap_row": (1, 4),
 }
 _STRIDES = frozenset(
     [f"{operand}_{axis}" for operand in "abd" for axis in ("n", "y", "x")]
@@ -193,7 +201,7 @@ class Drawer:
         values = self.fields(Opcode.MATMUL)
         values["tap_groups"] = self.rng.randint(1, self.config.row_groups)
         values["taps"] = self.rng.randint(1, self.config.row_groups // values["tap_groups"])
-        values["tap_start"] = self.rng.randrange(values["tap_row"])
+        self._tap_table(values)
         values["new_weights"] = int(self.tiles > 0 and self.chance(0.75))
         room = self.acc_words - count_of(values)
         if room < 0:
@@ -201,6 +209,15 @@ class Drawer:
         values["acc"] = self.acc_first + self.rng.randint(0, room)
         boxes = [tap.box for tap in matmul_taps(values | {"a_base": 0})]
         return values if self._place(values, "a", boxes) else None
+
+    def _tap_table(self, values: Values) -> None:
+        """Draw taps near the position, or near a place as far from it as a tap can be."""
+        y, x = (self.rng.randint(-32000, 32000) if self.chance(0.1) else 0 for _ in "yx")
+        values["y0"] -= y
+        values["x0"] -= x
+        near = [(self.rng.randint(-2, 4), self.rng.randint(-2, 4)) for _ in range(values["taps"])]
+        values |= {f"{name}{tap}": 0 for name in ("dy", "dx") for tap in range(TAPS)}
+        values |= tap_fields((y + dy, x + dx) for dy, dx in near)
 
     def _vector(self) -> Values | None:
         values = self.fields(Opcode.VECTOR)

@@ -57,7 +57,7 @@ def _instructions(config: Config, rows: int, x: int, w: int, out: int) -> list[b
         BY_NAME["WEIGHTS"].encode({"dram": w, "rows": config.rows, "width": config.col_groups}),
         BY_NAME["MATMUL"].encode(
             {**loop, **image, "wait": _bit(Unit.LOAD), "signal": _bit(Unit.VECTOR), "a_x": 1}
-            | {"taps": 1, "tap_groups": config.row_groups, "tap_row": 1, "new_weights": 1}
+            | {"taps": 1, "tap_groups": config.row_groups, "new_weights": 1}
         ),
         BY_NAME["VECTOR"].encode(
             {**loop, **image, "wait": _bit(Unit.MATRIX), "signal": _bit(Unit.STORE)}

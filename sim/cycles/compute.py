@@ -7,6 +7,7 @@ import numpy as np
 
 from hpu.hw.config import Config
 from hpu.hw.isa import Source
+from hpu.hw.matrix_address import SETUP_STAGES
 from hpu.sim.access import count_of, matmul_taps
 from hpu.sim.cycles.conflicts import Conflicts
 from hpu.sim.cycles.constants import Times
@@ -58,7 +59,7 @@ class Matrix:
             while not self._held:
                 yield self._accepted
             accepted, values = self._held[0]
-            yield max(accepted + 2 + values["taps"], last)
+            yield max(accepted + 2 + SETUP_STAGES + values["taps"], last)
             switched = clock.now
             clock.call(switched + 1, self._leave)
             yield switched + 1

@@ -21,9 +21,7 @@ def program(seed):
             if rng.integers(0, 2):
                 emitter.emit("LOAD", n_count=1, y_count=1, x_count=tile + 1, width=1, copies=1)
             matmul = dict(n_count=1, y_count=1, x_count=tile + 1, image_rows=1, image_cols=1)
-            emitter.emit(
-                "MATMUL", **matmul, taps=1, tap_groups=1, tap_row=1, new_weights=index == 0
-            )
+            emitter.emit("MATMUL", **matmul, taps=1, tap_groups=1, new_weights=index == 0)
     return emitter.instructions
 
 

@@ -272,7 +272,7 @@ async def no_bubbles(dut):
     rows = 2 * CONFIG.rows + 40
     shape = {"n_count": 1, "y_count": 1, "x_count": min(rows, CONFIG.acc_depth)}
     shape.update(image_cols=60000, image_rows=60000, a_n=0, a_y=0, a_x=1, a_base=100)
-    shape.update(x_step=1, y0=0, x0=0, tap_x=3, tap_y=5, acc=0)
+    shape.update(x_step=1, y0=0, x0=0, tap_y=1, tap_x=1, acc=0)
     program = [twin.draw(rng, CONFIG, **shape, new_weights=1) for _ in range(6)]
     await _play(bench, program, weight)
     first = next(k for k, cause in enumerate(bench.charges) if cause)
@@ -325,7 +325,7 @@ async def faults(dut):
     bench = Bench(dut, rng)
     await bench.start()
     inside = {"image_rows": 60000, "image_cols": 60000, "y0": 0, "x0": 0}
-    plain = {"y_dilation": 0, "x_dilation": 0, "taps": 1}
+    plain = {"y_step": 0, "dy0": 0, "dx0": 0, "taps": 1}
     for _ in range(4):
         before = [twin.draw(rng, CONFIG) for _ in range(3)]
         bad = twin.draw(rng, CONFIG, **inside, **plain, x_count=5, a_n=0, a_y=0, a_x=1)

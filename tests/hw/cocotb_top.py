@@ -26,9 +26,9 @@ LOAD signal=matrix n_count=1 y_count=1 x_count=16 dram=0x3000 space=UB width=4 c
 WEIGHTS dram=0x4000 rows=16 width=4
 WEIGHTS dram=0x4200 rows=9 width=3
 MATMUL wait=load signal=vector n_count=1 y_count=4 x_count=4 a_y=4 a_x=1 y_step=1 x_step=1 \
- y_dilation=1 x_dilation=1 image_rows=4 image_cols=4 taps=1 tap_groups=4 tap_row=1 new_weights=1
+ image_rows=4 image_cols=4 taps=1 tap_groups=4 new_weights=1
 MATMUL signal=vector n_count=1 y_count=4 x_count=4 a_y=4 a_x=1 y_step=1 x_step=1 y0=-1 x0=-1 \
- y_dilation=1 x_dilation=1 image_rows=4 image_cols=4 taps=1 tap_groups=3 tap_row=1 pad=-7 \
+ image_rows=4 image_cols=4 taps=3 tap_groups=1 tap_y=4 tap_x=1 dy1=1 dx1=2 dx2=-1 pad=-7 \
  new_weights=1 acc=64
 VECTOR wait=load+matrix signal=store source=ACC requantise=1 n_count=1 y_count=1 x_count=16 \
  ky_count=1 kx_count=1 image_rows=1 image_cols=1 d_base=100 d_x=1 d_width=4 d_copies=1 params=1 \
@@ -44,7 +44,7 @@ _LOAD = "LOAD n_count=1 y_count=1 x_count=4 width=4 copies=1 d_x=1 space=UB"
 _STORE = "STORE n_count=1 y_count=1 x_count=4 width=4 a_x=1"
 _MATMUL = (
     "MATMUL n_count=1 y_count=1 x_count=8 a_x=1 image_rows=1 image_cols=8 x_step=1 "
-    "taps=1 tap_groups=1 tap_row=1"
+    "taps=1 tap_groups=1"
 )
 _VECTOR = (
     "VECTOR n_count=1 y_count=1 x_count=8 ky_count=1 kx_count=1 image_rows=1 image_cols=8 "

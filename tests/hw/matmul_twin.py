@@ -4,19 +4,9 @@ import itertools
 
 import numpy as np
 
+from hpu.hw.config import TAPS
+
 MASK = (1 << 24) - 1
-
-
-def taps(f):
-    """(ky·dilation, kx·dilation, offset) of every tap."""
-    ky, kx, offset = 0, f["tap_start"], 0
-    for _ in range(f["taps"]):
-        yield ky * f["y_dilation"], (kx - f["tap_start"]) * f["x_dilation"], offset
-        kx += 1
-        offset += f["tap_x"]
-        if kx == f["tap_row"]:
-            ky, kx = ky + 1, 0
-            offset += f["tap_y"] - f["tap_x"]
 
 
 def rows(f):
@@ -24,7 +14,9 @@ def rows(f):
     for n, y, x in itertools.product(*(range(f[f"{name}_count"]) for name in "nyx")):
         base = f["a_base"] + n * f["a_n"] + y * f["a_y"] + x * f["a_x"]
         row = []
-        for dy, dx, offset in taps(f):
+        for tap in range(f["taps"]):
+            dy, dx = f[f"dy{tap}"], f[f"dx{tap}"]
+            offset = dy * f["tap_y"] + dx * f["tap_x"]
             iy = f["y0"] + y * f["y_step"] + dy
             ix = f["x0"] + x * f["x_step"] + dx
             inside = 0 <= iy < f["image_rows"] and 0 <= ix < f["image_cols"]
@@ -74,8 +66,12 @@ def draw(rng, config, **fixed):
 def _draw(rng, config):
     step = 12
     n_taps = rng.randint(1, config.row_groups)
-    tap_row = rng.randint(1, 4)
-    return {
+    far_y, far_x = (rng.randint(-32000, 32000) if rng.random() < 0.2 else 0 for _ in "yx")
+    table = {f"{name}{tap}": 0 for name in ("dy", "dx") for tap in range(TAPS)}
+    for tap in range(n_taps):
+        table[f"dy{tap}"] = far_y + rng.randint(-2, 4)
+        table[f"dx{tap}"] = far_x + rng.randint(-2, 4)
+    return table | {
         "n_count": rng.randint(1, 2),
         "y_count": rng.randint(1, 4),
         "x_count": rng.randint(1, 6),
@@ -83,20 +79,16 @@ def _draw(rng, config):
         "a_n": rng.randint(-step, step),
         "a_y": rng.randint(-step, step),
         "a_x": rng.randint(-step, step),
-        "y0": rng.randint(-4, 3),
-        "x0": rng.randint(-4, 3),
+        "y0": rng.randint(-4, 3) - far_y,
+        "x0": rng.randint(-4, 3) - far_x,
         "y_step": rng.randint(0, 2),
         "x_step": rng.randint(0, 2),
-        "y_dilation": rng.randint(0, 2),
-        "x_dilation": rng.randint(0, 2),
         "image_rows": rng.randint(1, 6),
         "image_cols": rng.randint(1, 6),
         "taps": n_taps,
         "tap_groups": rng.randint(1, config.row_groups // n_taps),
-        "tap_start": rng.randint(0, tap_row - 1),
-        "tap_row": tap_row,
-        "tap_x": rng.randint(-step, step),
         "tap_y": rng.randint(-step, step),
+        "tap_x": rng.randint(-step, step),
         "pad": rng.randint(-128, 127),
         "new_weights": int(rng.random() < 0.5),
         "accumulate": rng.randint(0, 1),

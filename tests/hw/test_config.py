@@ -33,6 +33,7 @@ def test_unknown_name():
             "cols must be a multiple of group (16), not 24",
         ),
         ({"rows": 264}, "rows must be at most 256, not 264"),
+        ({"rows": 72}, "rows must be at most 16 groups of 4 lanes, not 72"),
         ({"cols": 512}, "cols must be at most 256, not 512"),
         ({"tile": 4, "group": 12, "rows": 12, "cols": 12}, "group must be a power of two, not 12"),
         ({"ub_depth": 1000}, "ub_depth must be ub_segments (4) times a power of two, not 1000"),

@@ -102,7 +102,7 @@ def test_another_version_is_named(path, tmp_path):
     data[8:12] = struct.pack("<I", 7)
     name = write(tmp_path / "new.hpu", bytes(data))
     with pytest.raises(
-        ProgramError, match="has format version 7, and this release reads versions 3 and 4"
+        ProgramError, match="has format version 7, and this release reads versions 5 and 6"
     ):
         files.load(name)
 

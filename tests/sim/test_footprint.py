@@ -52,8 +52,10 @@ def walk(v: dict, config) -> tuple[set, set]:
                     writes.add((Memory.ACC, v["acc"] + index))
                     if v["accumulate"]:
                         reads.add((Memory.ACC, v["acc"] + index))
-                    for ky, kx, offset in taps(v):
-                        if inside(v, y, x, ky, kx - v["tap_start"]):
+                    for t in range(v["taps"]):
+                        dy, dx = v[f"dy{t}"], v[f"dx{t}"]
+                        if inside(v, y, x, dy, dx):
+                            offset = dy * v["tap_y"] + dx * v["tap_x"]
                             reads.add((Memory.UB, (at("a") + offset) % 2**24))
                 if v["opcode"] == 4:
                     writes.add((Memory.UB, at("d") % 2**24))
@@ -61,7 +63,8 @@ def walk(v: dict, config) -> tuple[set, set]:
                         reads.add((Memory.ACC, v["a_base"] + index))
                     for ky in range(v["ky_count"]):
                         for kx in range(v["kx_count"]):
-                            if v["source"] == 1 and inside(v, y, x, ky, kx):
+                            dy, dx = ky * v["y_dilation"], kx * v["x_dilation"]
+                            if v["source"] == 1 and inside(v, y, x, dy, dx):
                                 offset = ky * v["a_ky"] + kx * v["a_kx"]
                                 reads.add((Memory.UB, (at("a") + offset) % 2**24))
                     if v["operand"]:
@@ -74,20 +77,9 @@ def walk(v: dict, config) -> tuple[set, set]:
     return reads, writes
 
 
-def taps(v: dict):
-    ky, kx, offset = 0, v["tap_start"], 0
-    for _ in range(v["taps"]):
-        yield ky, kx, offset
-        kx += 1
-        step = v["tap_x"]
-        if kx == v["tap_row"]:
-            ky, kx, step = ky + 1, 0, v["tap_y"]
-        offset += step
-
-
-def inside(v: dict, y: int, x: int, ky: int, kx: int) -> bool:
-    iy = v["y0"] + y * v["y_step"] + ky * v["y_dilation"]
-    ix = v["x0"] + x * v["x_step"] + kx * v["x_dilation"]
+def inside(v: dict, y: int, x: int, dy: int, dx: int) -> bool:
+    iy = v["y0"] + y * v["y_step"] + dy
+    ix = v["x0"] + x * v["x_step"] + dx
     return 0 <= iy < v["image_rows"] and 0 <= ix < v["image_cols"]
 
 

@@ -125,9 +125,10 @@ class Naive:
             if t >= v["taps"]:
                 row += [0] * self.c.group
                 continue
-            ky, kx, offset = self.tap(v, t)
-            iy = v["y0"] + y * v["y_step"] + ky * v["y_dilation"]
-            ix = v["x0"] + x * v["x_step"] + (kx - v["tap_start"]) * v["x_dilation"]
+            dy, dx = v[f"dy{t}"], v[f"dx{t}"]
+            iy = v["y0"] + y * v["y_step"] + dy
+            ix = v["x0"] + x * v["x_step"] + dx
+            offset = dy * v["tap_y"] + dx * v["tap_x"]
             if 0 <= iy < v["image_rows"] and 0 <= ix < v["image_cols"]:
                 word = self.ub[(self.word(v, "a", n, y, x) + offset) % 2**24]
                 row += word[g * self.c.group : (g + 1) * self.c.group]
@@ -135,16 +136,6 @@ class Naive:
             else:
                 row += [v["pad"]] * self.c.group
         return row, useful
-
-    def tap(self, v, t):
-        ky, kx, offset = 0, v["tap_start"], 0
-        for _ in range(t):
-            kx += 1
-            if kx == v["tap_row"]:
-                ky, kx, offset = ky + 1, 0, offset + v["tap_y"]
-            else:
-                offset += v["tap_x"]
-        return ky, kx, offset
 
     def vector(self, v) -> None:
         results = []
@@ -273,7 +264,7 @@ def test_a_program_runs_again_on_other_data_and_memories_stay():
 def test_tile_of_the_last_program_stays_and_the_fifo_empties():
     machine = Machine(LAB, 8192)
     machine.dram[4096:4112] = 2
-    matmul = f"MATMUL {ONE} image_rows=1 image_cols=1 taps=1 tap_groups=4 tap_row=1 y0=-1 pad=1"
+    matmul = f"MATMUL {ONE} image_rows=1 image_cols=1 taps=1 tap_groups=4 y0=-1 pad=1"
     weights = "WEIGHTS dram=4096 rows=1 width=4\n"
     machine.run(0, load(machine, f"{weights}{weights}{matmul} new_weights=1"))
     machine.run(0, load(machine, f"{matmul} acc=5"))

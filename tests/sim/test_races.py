@@ -19,7 +19,7 @@ ONE = "n_count=1 y_count=1 x_count=1"
 WINDOW = "ky_count=1 kx_count=1 image_rows=1 image_cols=1 high=127 low=-128"
 LOAD = f"LOAD {ONE} space=UB width=1 copies=1"
 STORE = f"STORE {ONE} width=1"
-MATMUL = f"MATMUL {ONE} image_rows=1 image_cols=1 taps=1 tap_groups=1 tap_row=1"
+MATMUL = f"MATMUL {ONE} image_rows=1 image_cols=1 taps=1 tap_groups=1"
 VECTOR = f"VECTOR {ONE} {WINDOW} d_width=1 d_copies=1"
 
 

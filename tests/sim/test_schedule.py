@@ -19,7 +19,7 @@ ONE = "n_count=1 y_count=1 x_count=1"
 LOAD = f"LOAD {ONE} width=1 copies=1"
 STORE = f"STORE {ONE} width=1"
 WEIGHTS = "WEIGHTS rows=1 width=1"
-MATMUL = f"MATMUL {ONE} image_rows=1 image_cols=1 taps=1 tap_groups=1 tap_row=1"
+MATMUL = f"MATMUL {ONE} image_rows=1 image_cols=1 taps=1 tap_groups=1"
 
 
 def schedule(*lines: str) -> tuple[list[int], FaultCause, int]:
