@@ -9,7 +9,17 @@ from hpu.compiler.ir import Fetch, Graph, Op, Tensor
 from hpu.hw.config import Config
 from hpu.runtime.layout import block_widths
 
-__all__ = ["Planner", "Scratch", "Space", "allocate", "describe", "home", "refusal", "tensor_words"]
+__all__ = [
+    "Planner",
+    "Scratch",
+    "Space",
+    "allocate",
+    "describe",
+    "home",
+    "refusal",
+    "tensor_words",
+    "words_before",
+]
 
 
 class Space:
@@ -72,8 +82,8 @@ Planner = Callable[[Op, set[str], Space], "tuple[object, list[int]] | None"]
 
 def tensor_words(tensor: Tensor, config: Config) -> int:
     """Unified-buffer words of a tensor."""
-    n, y, x, c = tensor.shape
-    return n * y * x * len(block_widths(c, config))
+    n, y, x, lanes = tensor.stored
+    return n * y * x * len(block_widths(lanes, config))
 
 
 def allocate(
@@ -112,6 +122,12 @@ def _family(graph: Graph, whole: str) -> set[str]:
 def home(tensor: Tensor) -> Tensor:
     """The tensor in whose memory this one lies: itself, or the one whose images it is."""
     return tensor.whole or tensor
+
+
+def words_before(tensor: Tensor) -> int:
+    """Words of a channel block of the whole that come before those of ``tensor``."""
+    _, rows, cols, _ = tensor.stored
+    return tensor.first // tensor.cell.images * rows * cols
 
 
 def _victim(graph: Graph, failed: int, attempt: "_Attempt", config: Config) -> str:
@@ -163,8 +179,7 @@ class _Attempt:
             if base is None:
                 return False
             self.live[whole.name] = self.bases[whole.name] = base
-        _, rows, cols, _ = tensor.shape
-        self.bases[tensor.name] = self.live[whole.name] + tensor.first * rows * cols
+        self.bases[tensor.name] = self.live[whole.name] + words_before(tensor)
         return True
 
     def _plan(self, op: Op) -> bool:

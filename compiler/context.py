@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hpu.compiler.allocate import home
+from hpu.compiler.allocate import home, words_before
 from hpu.compiler.emit import Emitter, Memory, Span
 from hpu.compiler.ir import Op, Tensor
 from hpu.compiler.tiling import Accumulators, Region, View, split
@@ -78,9 +78,8 @@ class Context:
 
     def _cut(self, tensor: Tensor) -> Iterator[Block]:
         """The blocks of the whole of which ``tensor`` is images, each from the first of them on."""
-        _, rows, cols, _ = tensor.shape
-        for block in blocks(home(tensor).shape, self.config):
-            ahead = tensor.first * rows * cols * block.pitch
+        for block in blocks(home(tensor).stored, self.config):
+            ahead = words_before(tensor) * block.pitch
             yield dataclasses.replace(block, offset=block.offset + ahead)
 
     def view(self, tensor: Tensor, block: int) -> View | None:
@@ -88,8 +87,8 @@ class Context:
         base = self.places[tensor.name].base
         if base is None:
             return None
-        step = Region.whole(home(tensor).shape).words
-        return View(base + block * step, Region.whole(tensor.shape))
+        step = Region.whole(home(tensor).stored).words
+        return View(base + block * step, Region.whole(tensor.stored))
 
     def views(self, tensor: Tensor) -> list[View]:
         """Every block of a tensor that is in the unified buffer, in order; none of others."""
@@ -117,7 +116,7 @@ class Context:
     ) -> None:
         dram = self.places[tensor.name].dram
         assert dram is not None
-        whole = View(0, Region.whole(tensor.shape))
+        whole = View(0, Region.whole(tensor.stored))
         first = dram + block.offset
         values = _runs(part, whole, view)
         values["dram"] = first + whole.word(part.n0, part.y0, part.x0) * block.pitch
@@ -149,12 +148,19 @@ class Context:
 
     def table(self, op: Op, block: Block) -> dict[str, int]:
         """The fields of VECTOR that apply the operation's clip and table to a channel block."""
-        fields = {"low": op.low, "high": op.high}
-        if op.table is None:
-            return fields
         table = op.table
-        if table.ndim == 2:
-            table = table[:, block.first : block.first + block.channels]
+        if table is not None and table.ndim == 2:
+            table = op.out.cell.spread(table)[:, block.first : block.first + block.channels]
+        return self.clip(op, table)
+
+    def clip(self, op: Op, table: np.ndarray | None) -> dict[str, int]:
+        """The fields of VECTOR that apply the operation's clip and ``table``, [256, …] or none.
+
+        A table is int8 [256], or [256, columns] with one for every column.
+        """
+        fields = {"low": op.low, "high": op.high}
+        if table is None:
+            return fields
         address, width, copies = self._columns(table_rows(table))
         index, fresh = self._tables.request((address, width))
         if fresh:

@@ -69,8 +69,8 @@ def _candidates(
 ) -> Iterator[StreamPlan]:
     slots = _OUT_SLOTS if op.out.name in in_dram else 0
     inputs = len(_streamed(op, in_dram))
-    whole = Region.whole(op.out.shape).size
-    single = len(block_widths(op.out.shape[3], config)) == 1
+    whole = Region.whole(op.out.stored).size
+    single = len(block_widths(op.out.stored[3], config)) == 1
     piece = largest_piece(config)
     if not inputs:
         for words in _halvings(piece) if slots else (piece,):
@@ -106,7 +106,7 @@ def lower_stream(
     streamed = _streamed(op, {t.name for t in op.inputs if context.places[t.name].base is None})
     items = []
     for block in range(len(context.blocks(op.out))):
-        for tile in tiles(Region.whole(op.out.shape), plan.tile):
+        for tile in tiles(Region.whole(op.out.stored), plan.tile):
             region = window(tile, *axes)
             load = functools.partial(_load, context, streamed, block, region, scratch)
             compute = functools.partial(_compute, context, op, plan, block, tile, slots, emit)

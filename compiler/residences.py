@@ -79,7 +79,7 @@ def _dram(
             kind=kind,
             name=name,
             base=address,
-            size=tensor_bytes(graph.tensors[name].shape, config),
+            size=tensor_bytes(graph.tensors[name].stored, config),
             first=first,
             last=last,
         )

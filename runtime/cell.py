@@ -67,6 +67,8 @@ class Cell(msgspec.Struct, frozen=True):
 
     def store(self, values: np.ndarray) -> np.ndarray:
         """The stored form of ``values`` [n, y, x, c]; lanes without a channel are zero."""
+        if self.pixels == 1:
+            return values
         n, y, x, c = values.shape
         words = (n // self.images, y // self.rows, x // self.cols)
         split = values.reshape(
@@ -82,6 +84,8 @@ class Cell(msgspec.Struct, frozen=True):
 
     def restore(self, values: np.ndarray, channels: int) -> np.ndarray:
         """The tensor [n, y, x, c] whose stored form is ``values``."""
+        if self.pixels == 1:
+            return values
         words = values.shape[:3]
         gap = self.images * self.image_lanes(channels) - values.shape[-1]
         wide = np.pad(values, [(0, 0)] * 3 + [(0, gap)]).reshape(*words, self.images, -1)

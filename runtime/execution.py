@@ -8,7 +8,7 @@ from hpu.hw.config import Config
 from hpu.runtime.devices import Device, FunctionalDevice, RtlDevice
 from hpu.runtime.driver import Driver
 from hpu.runtime.errors import InputError, ProgramError
-from hpu.runtime.layout import from_device, pack, tensor_bytes, to_device, unpack
+from hpu.runtime.layout import from_device, pack, port_bytes, to_device, unpack
 from hpu.runtime.profile import Run
 from hpu.runtime.program import Port, Program
 from hpu.sim.races import RaceError, check
@@ -83,15 +83,15 @@ class Executor:
     def read_device(self, port: Port) -> np.ndarray:
         """A tensor as it stands in the device's memory: int8 (n, y, x, c)."""
         assert self._driver is not None
-        data = self._driver.read(port.address, tensor_bytes(port.shape4, self.config))
-        return unpack(data, port.shape4, self.config)
+        data = self._driver.read(port.address, port_bytes(port, self.config))
+        return unpack(data, port.shape4, self.config, port.cell)
 
     def _start(
         self, program: Program, arrays: Mapping[str, np.ndarray], *, record: bool = False
     ) -> tuple[dict[str, int], int | None, np.ndarray | None]:
         driver = self._ready(program)
         for port in program.inputs:
-            data = pack(to_device(arrays[port.name], port), self.config)
+            data = pack(to_device(arrays[port.name], port), self.config, port.cell)
             driver.device.write_memory(port.address, data)
         device = driver.device
         if not isinstance(device, RtlDevice):

@@ -3,6 +3,7 @@
 A device tensor (n, y, x, c) of int8 stands in DRAM cut into channel blocks of ``min(rows, cols)``.
 A block of ``width`` chunks is an array [n][y][x] of rows at ``pitch(width)`` chunks, contiguous;
 blocks follow each other, each aligned to ``axi_bytes``. Lanes without a channel hold zero.
+A tensor in cells (:mod:`hpu.runtime.cell`) stands there in its stored form.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from hpu.hw.config import Config
+from hpu.runtime.cell import PLAIN, Cell
 from hpu.runtime.program import Port
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "dequantise",
     "from_device",
     "pack",
+    "port_bytes",
     "quantise",
     "tensor_bytes",
     "to_device",
@@ -73,8 +76,9 @@ def _aligned(size: int, config: Config) -> int:
     return -(-size // config.axi_bytes) * config.axi_bytes
 
 
-def pack(values: np.ndarray, config: Config) -> np.ndarray:
+def pack(values: np.ndarray, config: Config, cell: Cell = PLAIN) -> np.ndarray:
     """DRAM bytes (uint8, one axis) of the device tensor ``values`` (int8, (n, y, x, c))."""
+    values = cell.store(values)
     data = np.zeros(tensor_bytes(values.shape, config), np.uint8)
     for block, rows in _rows(data, values.shape, config):
         part = values[..., block.first : block.first + block.channels]
@@ -82,13 +86,22 @@ def pack(values: np.ndarray, config: Config) -> np.ndarray:
     return data
 
 
-def unpack(data: np.ndarray, shape4: Sequence[int], config: Config) -> np.ndarray:
+def unpack(
+    data: np.ndarray, shape4: Sequence[int], config: Config, cell: Cell = PLAIN
+) -> np.ndarray:
     """The device tensor (int8, (n, y, x, c)) that starts with the DRAM bytes ``data`` (uint8)."""
-    values = np.empty(tuple(shape4), np.int8)
-    for block, rows in _rows(np.asarray(data), shape4, config):
+    n, y, x, c = shape4
+    stored = cell.stored((n, y, x, c))
+    values = np.empty(stored, np.int8)
+    for block, rows in _rows(np.asarray(data), stored, config):
         part = rows[:, : block.channels].view(np.int8)
-        values[..., block.first : block.first + block.channels] = part.reshape(*shape4[:3], -1)
-    return values
+        values[..., block.first : block.first + block.channels] = part.reshape(*stored[:3], -1)
+    return cell.restore(values, c)
+
+
+def port_bytes(port: Port, config: Config) -> int:
+    """Bytes of DRAM that a port's tensor takes."""
+    return tensor_bytes(port.cell.stored(port.shape4), config)
 
 
 def _rows(

@@ -15,6 +15,7 @@ import msgspec
 
 from hpu.hw.config import CONFIGS, Config
 from hpu.hw.isa import INSTRUCTION_BYTES
+from hpu.runtime.cell import PLAIN, Cell
 from hpu.runtime.errors import ProgramError
 from hpu.runtime.files import write_atomically
 from hpu.runtime.residence import SPACES, Residence
@@ -48,7 +49,7 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
     """A tensor as the user sees it (the fields of ``compiler.ir.HostTensor``) and its place.
 
     The device tensor (n, y, x, c) of shape ``shape4`` is ``value.reshape(view).transpose(perm)``;
-    it starts at ``address`` in the layout of ``runtime.layout``.
+    it starts at ``address`` in the layout of ``runtime.layout``, in cells of ``cell``.
     """
 
     name: str
@@ -62,16 +63,20 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
     tensor: str
     address: int
     shape4: tuple[int, int, int, int]
+    cell: Cell = PLAIN
 
     @classmethod
-    def of(cls, host: "HostTensor", address: int, shape4: Sequence[int]) -> "Port":
+    def of(
+        cls, host: "HostTensor", address: int, shape4: Sequence[int], cell: Cell = PLAIN
+    ) -> "Port":
         """The port of a host tensor that stands at ``address`` with the device shape ``shape4``."""
         fields = {name: getattr(host, name) for name in _HOST_FIELDS}
         n, y, x, c = shape4
-        return cls(**fields, address=address, shape4=(n, y, x, c))
+        return cls(**fields, address=address, shape4=(n, y, x, c), cell=cell)
 
 
-_HOST_FIELDS = [name for name in Port.__struct_fields__ if name not in ("address", "shape4")]
+_PLACE_FIELDS = ("address", "shape4", "cell")
+_HOST_FIELDS = [name for name in Port.__struct_fields__ if name not in _PLACE_FIELDS]
 
 
 class NodeRange(msgspec.Struct, frozen=True):
@@ -405,6 +410,8 @@ def _check_port(port: Port, header: _Header, name: str) -> None:
     good = len(sizes) == 1 and len(port.shape) <= _MAX_RANK and min(*port.shape4, *port.view) > 0
     good = good and sorted(port.perm) == [0, 1, 2, 3]
     good = good and tuple(port.view[axis] for axis in port.perm) == port.shape4
+    cell = port.cell
+    good = good and min(*cell.size, cell.group) > 0 and cell.divides(port.shape4)
     _require(good, name, f"{port.name!r} has shapes that do not agree")
     _require(
         _product(port.shape) <= header.dram_bytes, name, f"{port.name!r} is larger than its memory"

@@ -60,7 +60,7 @@ def record(
         driver = Driver(device)
         driver.load(program)
         for port in program.inputs:
-            data = pack(to_device(arrays[port.name], port), machine)
+            data = pack(to_device(arrays[port.name], port), machine, port.cell)
             device.write_memory(port.address, data)
         driver.start()
         return _trace(device, output, first, cycles)

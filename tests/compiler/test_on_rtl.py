@@ -32,10 +32,10 @@ def test_random_graphs(random_graphs, naive, device, seed):
     driver = Driver(device)
     driver.load(program)
     for port in program.inputs:
-        device.write_memory(port.address, pack(inputs[port.tensor], LAB))
+        device.write_memory(port.address, pack(inputs[port.tensor], LAB, port.cell))
     driver.run(watchdog_cycles=1 << 20)
     expected = naive.interpret(graph, inputs)
     for port in (*program.outputs, *program.kept):
         data = device.read_memory(port.address, program.dram_bytes - port.address)
-        found = unpack(np.frombuffer(data, np.uint8), port.shape4, LAB)
+        found = unpack(np.frombuffer(data, np.uint8), port.shape4, LAB, port.cell)
         assert (found == expected[port.tensor]).all(), f"{port.tensor}, seed {seed}"
