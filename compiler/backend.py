@@ -6,7 +6,7 @@ from hpu.compiler.allocate import Planner, Scratch, Space, allocate, describe, h
 from hpu.compiler.context import Context, Place, load_pieces
 from hpu.compiler.emit import Emitter
 from hpu.compiler.errors import UnsupportedError
-from hpu.compiler.ir import Add, Conv, Fetch, Graph, HostTensor, Move, Op, Pool, Tensor, Unary
+from hpu.compiler.ir import Binary, Conv, Fetch, Graph, HostTensor, Move, Op, Pool, Tensor, Unary
 from hpu.compiler.lower_conv import lower_conv
 from hpu.compiler.lower_elementwise import elementwise_axes, lower_elementwise
 from hpu.compiler.lower_move import lower_move
@@ -224,7 +224,7 @@ def lower_op(context: Context, op: Op, scratch: Scratch) -> None:
             lower_pool(context, op, scratch)
         elif isinstance(op, Move):
             lower_move(context, op, scratch)
-        elif isinstance(op, Add | Unary):
+        elif isinstance(op, Binary | Unary):
             lower_elementwise(context, op, scratch)
         else:
             raise TypeError(f"{type(op).__name__} has no lowering")

@@ -15,15 +15,18 @@ from hpu.runtime.cell import PLAIN, Cell, Shape
 
 __all__ = [
     "Add",
+    "Binary",
     "Conv",
     "Fetch",
     "Graph",
     "HostTensor",
     "Move",
+    "Mul",
     "Op",
     "Pool",
     "Quant",
     "Residual",
+    "Sub",
     "Tensor",
     "Unary",
 ]
@@ -141,8 +144,8 @@ class Pool(Op):
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class Add(Op):
-    """x + y, element by element, same shape; the sum is in ``result``."""
+class Binary(Op):
+    """Of ``x`` and ``y`` element by element, same shape; what it gives is in ``result``."""
 
     y: Tensor
 
@@ -150,6 +153,18 @@ class Add(Op):
     def inputs(self) -> tuple[Tensor, ...]:
         """Tensors read."""
         return (self.x, self.y)
+
+
+class Add(Binary):
+    """x + y."""
+
+
+class Sub(Binary):
+    """x - y."""
+
+
+class Mul(Binary):
+    """x · y."""
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

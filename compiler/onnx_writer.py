@@ -12,7 +12,7 @@ __all__ = ["Writer", "value_name"]
 
 #: Opset of the models written.
 OPSET = 21
-CUSTOM = {"QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearGlobalAveragePool"}
+CUSTOM = {"QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearMul", "QLinearGlobalAveragePool"}
 TYPES = {
     "float32": onnx.TensorProto.FLOAT,
     "int8": onnx.TensorProto.INT8,

@@ -11,14 +11,14 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from hpu.compiler.allocate import tensor_words
-from hpu.compiler.ir import Add, Conv, Fetch, Graph, Op, Pool, Residual, Tensor, Unary
+from hpu.compiler.ir import Binary, Conv, Fetch, Graph, Op, Pool, Residual, Tensor, Unary
 from hpu.hw.config import Config
 from hpu.runtime.layout import block_widths, tensor_bytes
 
 __all__ = ["Run", "choose_runs", "slice_graph"]
 
 #: Operations that make every image of their result from the same image of their inputs.
-_PER_IMAGE = (Conv, Pool, Add, Unary)
+_PER_IMAGE = (Conv, Pool, Binary, Unary)
 #: Longest run that is considered, in operations.
 _LONGEST = 48
 #: Cycles by which an operation of one slice holds up the next: the array's depth and a drain.

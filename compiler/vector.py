@@ -4,13 +4,13 @@ from collections.abc import Iterable
 
 from hpu.compiler.context import Context, counts, strides
 from hpu.compiler.emit import Memory, Span
-from hpu.compiler.ir import Quant
+from hpu.compiler.ir import Binary, Mul, Quant, Sub
 from hpu.compiler.tiling import Region, View
 from hpu.hw.isa import Operand
 from hpu.runtime.layout import Block
-from hpu.sim.numerics import encode_add
+from hpu.sim.numerics import encode_add, encode_multiply
 
-__all__ = ["addition", "emit_vector", "extents"]
+__all__ = ["addition", "combination", "emit_vector", "extents"]
 
 
 def extents(view: View, part: Region) -> list[Span]:
@@ -36,6 +36,31 @@ def addition(own: Quant, other: Quant, result: Quant) -> dict[str, int]:
         "out_zero": result.zero,
         "s_mult": own_mult,
         "b_mult": other_mult,
+        "shift": shift,
+    }
+
+
+def combination(op: Binary) -> dict[str, int]:
+    """The fields that bring the two operands of ``op`` together.
+
+    Raises
+    ------
+    ValueError
+        When the scales of a sum or difference lie too far apart.
+    """
+    own, other, result = op.x.quant, op.y.quant, op.result
+    fields = addition(own, other, result) if not isinstance(op, Mul) else {}
+    if isinstance(op, Sub):
+        return fields | {"b_mult": -fields["b_mult"]}
+    if not isinstance(op, Mul):
+        return fields
+    mult, shift = encode_multiply(float(own.scale), float(other.scale), float(result.scale))
+    return {
+        "operand": int(Operand.MUL),
+        "s_zero": own.zero,
+        "b_zero": other.zero,
+        "out_zero": result.zero,
+        "s_mult": mult,
         "shift": shift,
     }
 

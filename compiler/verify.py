@@ -83,7 +83,7 @@ def _check_op(op: ir.Op) -> None:
         _check_conv(op)
     elif isinstance(op, ir.Pool):
         _check_pool(op)
-    elif isinstance(op, ir.Add):
+    elif isinstance(op, ir.Binary):
         _require(op.x.shape == op.y.shape, name, "operands have one shape")
     elif isinstance(op, ir.Move):
         _check_move(op)

@@ -135,16 +135,17 @@ def multiply(
 def encode_multiply(own_scale: float, other_scale: float, out_scale: float) -> tuple[int, int]:
     """``(mult, shift)`` of :func:`multiply` for two operands' scales and the result's.
 
-    The multiplier has 15 significant bits, unless the ratio is below 2⁻¹⁷, which gives 0 anyway.
+    The multiplier has 15 significant bits, unless the ratio is below 2⁻¹⁷, which gives 0 anyway;
+    one of 32767 stands for all greater ones, which saturate every product but 0 as it does.
 
     Raises
     ------
     ValueError
-        When a scale is not positive and finite, or the ratio is 32767 or more.
+        When a scale is not positive and finite.
     """
     _require_scales(own_scale, other_scale, out_scale)
     ratio = float(own_scale) * float(other_scale) / float(out_scale)
-    return _fixed_point(ratio, _MULTIPLY_BITS, "ratio of the product's scale to the result's")
+    return _fixed_point(min(ratio, (1 << _MULTIPLY_BITS) - 1.0), _MULTIPLY_BITS)
 
 
 def _require_scales(*scales: float) -> None:
@@ -153,11 +154,9 @@ def _require_scales(*scales: float) -> None:
             raise ValueError(f"scale must be positive and finite, not {float(scale)!r}")
 
 
-def _fixed_point(ratio: float, bits: int, name: str) -> tuple[int, int]:
-    """``ratio`` as a number of at most ``bits`` bits over 2^shift, 0 ≤ shift ≤ 31."""
+def _fixed_point(ratio: float, bits: int) -> tuple[int, int]:
+    """``ratio`` < 2^``bits`` as a number of at most ``bits`` bits over 2^shift, 0 ≤ shift ≤ 31."""
     limit = (1 << bits) - 1
-    if ratio >= limit:
-        raise ValueError(f"{name} must be less than {limit}, not {ratio!r}")
     shift = min(_SHIFT_MAX, bits - int(np.frexp(ratio)[1]))
     if round(ratio * 2.0**shift) > limit:
         shift -= 1
@@ -176,5 +175,8 @@ def encode_add(own_scale: float, other_scale: float, out_scale: float) -> tuple[
     """
     _require_scales(own_scale, other_scale, out_scale)
     own, other = float(own_scale) / float(out_scale), float(other_scale) / float(out_scale)
-    _, shift = _fixed_point(max(own, other), _ADD_BITS, "ratio of scales")
+    largest, limit = max(own, other), (1 << _ADD_BITS) - 1
+    if largest >= limit:
+        raise ValueError(f"ratio of scales must be less than {limit}, not {largest!r}")
+    _, shift = _fixed_point(largest, _ADD_BITS)
     return round(own * 2.0**shift), round(other * 2.0**shift), shift

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from hpu.compiler.ir import Add, Conv, Graph, Move, Op, Pool
+from hpu.compiler.ir import Binary, Conv, Graph, Move, Mul, Op, Pool, Sub
 
 
 def interpret(graph: Graph, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -20,8 +20,11 @@ def raw(op: Op, args: list[np.ndarray]) -> np.ndarray:
         return conv(op, *args)
     if isinstance(op, Pool):
         return pool(op, *args)
-    if isinstance(op, Add):
-        return add(args[0], op.x.quant, args[1], op.y.quant, op.result)
+    if isinstance(op, Mul):
+        return multiply(args[0], op.x.quant, args[1], op.y.quant, op.result)
+    if isinstance(op, Binary):
+        sign = -1 if isinstance(op, Sub) else 1
+        return add(args[0], op.x.quant, args[1], op.y.quant, op.result, sign)
     if isinstance(op, Move):
         return move(op, args)
     return args[0]
@@ -70,14 +73,24 @@ def conv(op: Conv, value: np.ndarray, residual: np.ndarray | None = None) -> np.
     return add(first, own, residual, op.residual.tensor.quant, op.result)
 
 
-def add(a, a_quant, b, b_quant, result) -> np.ndarray:
+def add(a, a_quant, b, b_quant, result, sign=1) -> np.ndarray:
     ratios = [float(q.scale) / float(result.scale) for q in (a_quant, b_quant)]
     shift = min(31, 17 - int(np.frexp(max(ratios))[1]))
     if round(max(ratios) * 2.0**shift) > (1 << 17) - 1:
         shift -= 1
     mults = [round(r * 2.0**shift) for r in ratios]
     total = (a.astype(np.int64) - a_quant.zero) * mults[0]
-    total += (b.astype(np.int64) - b_quant.zero) * mults[1]
+    total += sign * (b.astype(np.int64) - b_quant.zero) * mults[1]
+    return np.clip(np.rint(total / 2.0**shift) + result.zero, -128, 127).astype(np.int8)
+
+
+def multiply(a, a_quant, b, b_quant, result) -> np.ndarray:
+    ratio = min(float(a_quant.scale) * float(b_quant.scale) / float(result.scale), 32767.0)
+    shift = min(31, 15 - int(np.frexp(ratio)[1]))
+    if round(ratio * 2.0**shift) > 32767:
+        shift -= 1
+    total = (a.astype(np.int64) - a_quant.zero) * (b.astype(np.int64) - b_quant.zero)
+    total *= round(ratio * 2.0**shift)
     return np.clip(np.rint(total / 2.0**shift) + result.zero, -128, 127).astype(np.int8)
 
 

@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 CUSTOM = {
     "QGemm",
     "QLinearAdd",
+    "QLinearMul",
     "QLinearAveragePool",
     "QLinearConcat",
     "QLinearGlobalAveragePool",

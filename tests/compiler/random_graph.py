@@ -8,10 +8,12 @@ from hpu.compiler.ir import (
     Graph,
     HostTensor,
     Move,
+    Mul,
     Op,
     Pool,
     Quant,
     Residual,
+    Sub,
     Tensor,
     Unary,
 )
@@ -105,10 +107,11 @@ class Builder:
         fields = dict(kind=kind, kernel=kernel, strides=strides, pads=pads, **more)
         return self._add(Pool(nodes=(f"pool{len(self.ops)}",), x=x, out=out, **fields))
 
-    def add(self, x: Tensor, y: Tensor) -> Tensor:
+    def binary(self, x: Tensor, y: Tensor) -> Tensor:
         tail = self._tail(x.shape[3])
         out = self.tensor(x.shape)
-        return self._add(Add(nodes=(f"add{len(self.ops)}",), x=x, y=y, out=out, **tail))
+        kind = (Add, Sub, Mul)[self.rng.integers(0, 3)]
+        return self._add(kind(nodes=(f"binary{len(self.ops)}",), x=x, y=y, out=out, **tail))
 
     def unary(self, x: Tensor) -> Tensor:
         tail = self._tail(x.shape[3])
@@ -168,7 +171,9 @@ def random_op(b: Builder, x: Tensor, tensors: list[Tensor], channels: int) -> Te
     kernel = [int(rng.integers(1, min(4, edge) + 1)) for edge in x.shape[1:3]]
     strides = tuple(int(rng.integers(1, 3)) for _ in range(2))
     pads = tuple(int(rng.integers(0, k)) for k in kernel * 2)
-    kind = rng.choice(["conv", "conv", "residual", "depthwise", "max", "average", "add", "unary"])
+    kind = rng.choice(
+        ["conv", "conv", "residual", "depthwise", "max", "average", "binary", "unary"]
+    )
     same = [t for t in tensors if t.shape == x.shape]
     if kind == "conv":
         cout = int(rng.integers(1, channels + 1))
@@ -182,6 +187,6 @@ def random_op(b: Builder, x: Tensor, tensors: list[Tensor], channels: int) -> Te
     if kind in ("max", "average"):
         more = {"count_include_pad": bool(rng.integers(0, 2))} if kind == "average" else {}
         return b.pool(x, str(kind), tuple(kernel), strides=strides, pads=pads, **more)
-    if kind == "add":
-        return b.add(x, same[int(rng.integers(0, len(same)))])
+    if kind == "binary":
+        return b.binary(x, same[int(rng.integers(0, len(same)))])
     return b.unary(x)

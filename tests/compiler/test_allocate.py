@@ -63,7 +63,7 @@ def test_a_tensor_that_waits_moves_to_dram_first(random_graphs):
     x = b.unary(waits)
     for _ in range(2):
         x = b.unary(x)
-    graph = b.graph(b.add(x, waits))
+    graph = b.graph(b.binary(x, waits))
     bases, _ = allocate(graph, LAB, planner(LAB))
     assert waits.name not in bases
     assert x.name in bases
