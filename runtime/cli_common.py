@@ -49,7 +49,8 @@ def batch_option() -> Decorator:
     return click.option(
         "--batch",
         type=click.IntRange(min=1),
-        help="Value of a symbolic batch.  [default: 1; for run, the input's]",
+        help="Batch to compile for, also of a model with a fixed one.  "
+        "[default: the model's; 1 where it is symbolic; for run, the input's]",
     )
 
 

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 
 from hpu.compiler.errors import ModelError, UnsupportedError
+from hpu.compiler.importer.batch import change_batch
 from hpu.compiler.importer.sound import check_initializers, check_operators, put_in_order
 from hpu.runtime.program import is_program
 
@@ -50,7 +51,8 @@ def load_model(
     source:
         A file or a model.
     batch:
-        Value of a symbolic first dimension of the inputs; 1 when not given.
+        Size of the first dimension of the inputs; when not given, 1 where that is symbolic. A
+        fixed one is changed (:mod:`~hpu.compiler.importer.batch`).
     dims:
         Values of symbolic dimensions by name; they go before ``batch``.
     any_opset:
@@ -235,8 +237,7 @@ def symbolic_batch(model: onnx.ModelProto) -> bool:
 def _bind(model: onnx.ModelProto, batch: int | None, dims: Mapping[str, int]) -> None:
     inputs = model_inputs(model)
     _check_dims(inputs, dims)
-    if batch is not None and not symbolic_batch(model):
-        _check_batch(inputs, batch)
+    fixed = not symbolic_batch(model)
     sizes = {name: 1 if batch is None else batch for name in _batch_names(inputs)} | dict(dims)
     for value in inputs:
         _bind_input(value, batch, sizes)
@@ -244,17 +245,8 @@ def _bind(model: onnx.ModelProto, batch: int | None, dims: Mapping[str, int]) ->
         if value.type.HasField("tensor_type"):
             value.type.tensor_type.ClearField("shape")  # inferred again from the inputs
     del model.graph.value_info[:]
-
-
-def _check_batch(inputs: list[onnx.ValueInfoProto], batch: int) -> None:
-    """Refuse a batch that is not the one that all inputs have fixed."""
-    for value in inputs:
-        dims = value.type.tensor_type.shape.dim
-        if dims and dims[0].dim_value != batch:
-            raise ModelError(
-                f"input {value.name!r} has the fixed batch {dims[0].dim_value}, so batch must be "
-                f"that, not {batch}; export the model with a symbolic first dimension"
-            )
+    if fixed and batch is not None:
+        change_batch(model, batch)
 
 
 def bind_dims(model: onnx.ModelProto, dims: Mapping[str, int]) -> onnx.ModelProto:
