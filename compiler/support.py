@@ -55,6 +55,16 @@ def conv(node: Node) -> None:
         node.refuse(f"it has {len(weights.shape) - 2} spatial dimensions; the HPU convolves 1 or 2")
 
 
+@_operator("ConvTranspose")
+def conv_transpose(node: Node) -> None:
+    """1-D and 2-D; a convolution for each remainder by the strides, no zeros between pixels."""
+    weights = node.given(1)
+    if isinstance(weights, Activation | Pending):
+        node.refuse("its weights must be constants")
+    if len(weights.shape) not in (3, 4):
+        node.refuse(f"it has {len(weights.shape) - 2} spatial dimensions; the HPU convolves 1 or 2")
+
+
 @_operator("Gemm", "QGemm")
 def gemm(node: Node) -> None:
     """Constant weights and bias, either transB; transA 0, alpha 1, beta 1."""

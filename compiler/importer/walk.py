@@ -12,6 +12,7 @@ from hpu.compiler.importer import (
     add,
     arrange,
     conv,
+    conv_transpose,
     dense,
     moves,
     pool,
@@ -58,6 +59,7 @@ ANY_VALUE: dict[str, Import] = {
 #: Operators on activations.
 OPERATORS: dict[str, Import] = {
     "Conv": conv.conv,
+    "ConvTranspose": conv_transpose.conv_transpose,
     "Gemm": dense.gemm,
     "MatMul": dense.matmul,
     "Add": add.add,
