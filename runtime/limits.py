@@ -9,10 +9,12 @@ instruction it came from, is counted
 - ``vector``: cycles in which the vector unit had an instruction,
 - ``weights``, ``input``, ``output``: rows that WEIGHTS, LOAD and STORE move, one a cycle, or their
   bytes over the DRAM's bandwidth where that is more,
-- ``dram``: bytes of all three over the DRAM's bandwidth,
+- ``fetch``: bytes of the instructions themselves over the DRAM's bandwidth,
+- ``dram``: bytes of all four over the DRAM's bandwidth,
 
-an instruction's work spread evenly over the time in which its unit was at it. The resource that
-worked the largest share of a layer's windows is its limit; for ``dram`` that of the three which
+an instruction's work spread evenly over the time in which its unit was at it, and its fetch right
+before its start. The resource that
+worked the largest share of a layer's windows is its limit; for ``dram`` that of the four which
 worked most. When none worked for ``BUSY`` of them, the units waited for one another: the limit is
 ``latency``. A layer that added no time is ``hidden``.
 """
@@ -22,16 +24,26 @@ from collections.abc import Mapping
 import numpy as np
 
 from hpu.hw.config import Config
-from hpu.hw.isa import Unit
+from hpu.hw.isa import INSTRUCTION_BYTES, Unit
 from hpu.runtime.program import Program
-from hpu.runtime.timeline import Timeline, done_by, served
+from hpu.runtime.timeline import Timeline, done_by, node_of, served
 from hpu.runtime.traffic import bus_bytes, matrix_rows, moved_rows, new_tiles
 
-__all__ = ["BUSY", "LIMITS", "RESOURCES", "limit_of", "load_of", "shares", "work"]
+__all__ = [
+    "BUSY",
+    "LIMITS",
+    "RESOURCES",
+    "fetched",
+    "limit_of",
+    "load_of",
+    "shares",
+    "utilisations",
+    "work",
+]
 
 #: Share of a window from which on a resource limits it.
 BUSY = 0.5
-RESOURCES = ("matrix", "fill", "vector", "weights", "input", "output", "dram")
+RESOURCES = ("matrix", "fill", "vector", "weights", "input", "output", "fetch", "dram")
 #: Words for what limits a layer.
 LIMITS = {
     "matrix": "matrix compute",
@@ -40,10 +52,11 @@ LIMITS = {
     "weights": "weights bandwidth",
     "input": "input load",
     "output": "output store",
+    "fetch": "instruction fetch",
     "latency": "latency",
     "hidden": "hidden",
 }
-_MOVERS = ("weights", "input", "output")
+_MOVERS = ("weights", "input", "output", "fetch")
 
 
 def work(program: Program, config: Config, spans: Timeline) -> dict[str, np.ndarray]:
@@ -58,6 +71,7 @@ def work(program: Program, config: Config, spans: Timeline) -> dict[str, np.ndar
         "weights": np.where(spans.unit == Unit.WEIGHTS, move, 0.0),
         "input": np.where(spans.unit == Unit.LOAD, move, 0.0),
         "output": np.where(spans.unit == Unit.STORE, move, 0.0),
+        "fetch": np.full(len(spans), INSTRUCTION_BYTES / config.dram_bytes_per_cycle),
         "dram": dram,
     }
 
@@ -70,13 +84,38 @@ def shares(
     ``windows``: int64 [n, 2], from and to; ``layer``: which layer each belongs to. An
     instruction's work is not known to the cycle; what exceeds a window is left out.
     """
-    length = np.bincount(layer, windows[:, 1] - windows[:, 0])
-    columns, spans = {}, served(spans)
+    in_order, before = served(spans), fetched(spans, amounts["fetch"])
+    total = {}
     for name in RESOURCES:
-        done = done_by(spans, amounts[name], windows)
-        total = np.bincount(layer, done[:, 1] - done[:, 0])
-        columns[name] = np.minimum(total / np.maximum(length, 1), 1)
+        done = done_by(before if name == "fetch" else in_order, amounts[name], windows)
+        total[name] = np.bincount(layer, done[:, 1] - done[:, 0])
+    total["dram"] += total["fetch"]
+    length = np.maximum(np.bincount(layer, windows[:, 1] - windows[:, 0]), 1)
+    columns = {name: np.clip(total[name] / length, 0, 1) for name in RESOURCES}
     return [{name: float(columns[name][k]) for name in RESOURCES} for k in range(len(length))]
+
+
+def fetched(spans: Timeline, cycles: np.ndarray) -> Timeline:
+    """The last ``cycles`` before each start, in which its instruction was fetched at the latest."""
+    return Timeline(spans.unit, spans.pc, spans.start - cycles, spans.start)
+
+
+def utilisations(
+    program: Program, config: Config, spans: Timeline, windows: np.ndarray, layer: np.ndarray
+) -> list[float]:
+    """Useful MACs done in the windows of every layer over what the array could do in them.
+
+    A node's MACs are spread over its rows of the array. Parameters as of :func:`shares`.
+    """
+    owner = node_of(spans.pc, program.nodes)
+    rows = matrix_rows(program)[spans.pc].astype(float)
+    total = np.bincount(owner + 1, rows, len(program.nodes) + 1)
+    macs = np.array([0, *(node.macs for node in program.nodes)])
+    each = np.divide(macs, total, out=np.zeros(len(macs)), where=total > 0)
+    done = done_by(served(spans), rows * each[owner + 1], windows)
+    length = np.bincount(layer, windows[:, 1] - windows[:, 0])
+    used = np.bincount(layer, done[:, 1] - done[:, 0])
+    return np.clip(used / np.maximum(length, 1) / config.peak_macs, 0, 1).tolist()
 
 
 def limit_of(share: Mapping[str, float], cycles: int) -> str:

@@ -11,9 +11,9 @@ from hpu.compiler.placement import Placement
 from hpu.hw import csr
 from hpu.hw.config import Config
 from hpu.hw.isa import Unit
-from hpu.runtime.limits import LIMITS, limit_of, shares, work
+from hpu.runtime.limits import LIMITS, limit_of, shares, utilisations, work
 from hpu.runtime.package import Package
-from hpu.runtime.program import NodeRange, Program
+from hpu.runtime.program import Program
 from hpu.runtime.timeline import Timeline, busy, layers, node_of, timeline, windows
 from hpu.runtime.traffic import instruction_units, read_bytes, written_bytes
 
@@ -68,7 +68,8 @@ class NodeProfile(msgspec.Struct, frozen=True, kw_only=True):
     end: int | None = None
     #: Cycles in which the matrix unit ran an instruction of the node.
     matrix_cycles: int | None = None
-    #: MACs over what the array could do in ``cycles``.
+    #: Useful MACs done in the node's time, its own or of nodes that overlap with it, over what the
+    #: array could do; never above 1.
     utilisation: float | None = None
     #: What limits it, a key of ``limits.LIMITS``, and each resource's share of its time.
     limit: str | None = None
@@ -334,6 +335,7 @@ def _layer_times(
     parts = windows(spans, program.nodes)
     worked = shares(spans, work(program, config, spans), parts, index)
     added = _by_layer(parts[:, 1] - parts[:, 0], index, len(found))
+    used = utilisations(program, config, spans, parts, index)
     limits = [limit_of(share, int(cycles)) for share, cycles in zip(worked, added, strict=True)]
     _spread(added, run.cycles)
     matrix = _by_layer(busy(spans, Unit.MATRIX, program.nodes), index, len(found))
@@ -345,12 +347,12 @@ def _layer_times(
             "start": int(spans.start[owner == k].min(initial=run.cycles)),
             "end": int(spans.end[owner == k].max(initial=0)),
             "matrix_cycles": int(matrix[k]),
-            "utilisation": _utilisation(layer, int(added[k]), config),
+            "utilisation": used[k],
             "limit": limits[k],
             "work": worked[k],
             "causes": causes[k] if causes else None,
         }
-        for k, layer in enumerate(found)
+        for k in range(len(found))
     ]
 
 
@@ -370,10 +372,6 @@ def _spread(added: np.ndarray, cycles: int) -> None:
     """Charge what comes before the first start and after the last end to the first node."""
     if len(added):
         added[0] += cycles - added.sum()
-
-
-def _utilisation(node: NodeRange, cycles: int, config: Config) -> float:
-    return node.macs / (cycles * config.peak_macs) if cycles else 0.0
 
 
 def describe_program(program: Program, config: Config) -> bytes:

@@ -3,7 +3,7 @@
 const report = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
 const palette = ["#3b6fd4", "#2e9e5b", "#d9643a", "#8059b8", "#c98a1b", "#3a9fb0", "#c0507a", "#6f8f2f"];
-const drams = { weights: "#e0a030", input: "#d9643a", output: "#5b7fc7" };
+const drams = { weights: "#e0a030", input: "#d9643a", output: "#5b7fc7", fetch: "#45a3b5" };
 const ink = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const whole = n => Math.round(n).toLocaleString("en");
 const percent = x => (100 * x).toFixed(x < 0.0995 ? 1 : 0) + "%";
@@ -72,7 +72,7 @@ function overTime(root, p) {
     .sort((one, other) => one.a - other.a);
   const starts = tiles.map(tile => tile.a);
   const top = Math.max(...p.memory.map(m => m[2] + m[3]), 1);
-  const most = Math.max(p.bandwidth, ...p.dram.weights.map((w, i) => w + p.dram.input[i] + p.dram.output[i]));
+  const most = Math.max(p.bandwidth, ...p.dram.weights.map((_, i) => Object.keys(drams).reduce((sum, name) => sum + p.dram[name][i], 0)));
   const fullest = Math.max(...tiles.map(tile => tile.share), 1e-9);
   const ceiling = fullest > 0.5 ? 1 : fullest;
   let from = 0, to = p.cycles, lit = -1, width = 0, g = null;
@@ -264,8 +264,8 @@ function overTime(root, p) {
 
 function roofline(root, p, chosen) {
   const box = root.querySelector(".roofline"), tip = tooltip(box.querySelector(".tip"), box);
-  const layers = p.nodes.map((n, k) => ({ k, n, x: n.moved ? n.macs / n.moved : Infinity, y: n.macs / Math.max(n.cycles, 1) }))
-    .filter(point => point.n.macs && point.n.cycles);
+  const layers = p.nodes.map((n, k) => ({ k, n, x: n.moved ? n.macs / n.moved : Infinity, y: n.macs / n.own }))
+    .filter(point => point.n.macs && point.n.own);
   const macs = p.nodes.reduce((sum, n) => sum + n.macs, 0), moved = p.nodes.reduce((sum, n) => sum + n.moved, 0);
   const total = { x: moved ? macs / moved : Infinity, y: macs / p.cycles };
   const ridge = p.peak / p.bandwidth, W = 1190, H = 380, L = 70, B = 44, T = 14, R = 30;

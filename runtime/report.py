@@ -33,6 +33,7 @@ _LIMITS = {
     "weights": ("#e0a030", "DRAM, most of it weights"),
     "input": ("#d9643a", "DRAM, most of it activations read"),
     "output": ("#5b7fc7", "DRAM, most of it results written"),
+    "fetch": ("#45a3b5", "DRAM, most of it instructions"),
     "latency": ("#8d949e", "nothing is busy for half of the time: units wait for one another"),
     "hidden": ("#c4c9d0", "in the shadow of other layers"),
 }

@@ -7,8 +7,9 @@ import msgspec
 import numpy as np
 
 from hpu.hw.config import Config
-from hpu.hw.isa import Unit
-from hpu.runtime.profile import Profile
+from hpu.hw.isa import INSTRUCTION_BYTES, Unit
+from hpu.runtime.limits import fetched, utilisations
+from hpu.runtime.profile import NodeProfile, Profile
 from hpu.runtime.program import Program
 from hpu.runtime.timeline import Timeline, done_by, layers, node_of, served, windows
 from hpu.runtime.traffic import buffer_reads, buffer_writes, bus_bytes
@@ -53,9 +54,8 @@ def _layers(profile: Profile, program: Program, config: Config, spans: Timeline)
     """Layers, each with its windows: from, to, and the share of the array's peak."""
     _found, index = layers(program.nodes)
     parts = windows(spans, program.nodes)
-    cycles = np.maximum(parts[:, 1] - parts[:, 0], 1)
-    share = np.array([node.macs for node in program.nodes]) / cycles / config.peak_macs
-    rows = [[int(a), int(b), round(float(s), 5)] for (a, b), s in zip(parts, share, strict=True)]
+    share = utilisations(program, config, spans, parts, np.arange(len(parts)))
+    rows = [[int(a), int(b), round(s, 5)] for (a, b), s in zip(parts, share, strict=True)]
     return [
         {
             "name": node.name,
@@ -64,12 +64,20 @@ def _layers(profile: Profile, program: Program, config: Config, spans: Timeline)
             "cycles": node.cycles,
             "windows": [rows[i] for i in np.flatnonzero(index == k) if rows[i][1] > rows[i][0]],
             "share": round(node.utilisation or 0.0, 5),
+            "own": _own_cycles(node, config),
             "moved": node.read_bytes + node.written_bytes,
             "limit": node.limit,
             "work": {name: round(value, 3) for name, value in (node.work or {}).items()},
         }
         for k, node in enumerate(profile.nodes)
     ]
+
+
+def _own_cycles(node: NodeProfile, config: Config) -> float:
+    """A layer's time on the roofline: what it added to the run, or what its own rows of the array
+    and its own DRAM traffic take where they overlapped with other layers."""
+    moved = (node.read_bytes + node.written_bytes) / config.dram_bytes_per_cycle
+    return max(node.cycles or 0, node.matrix_cycles or 0, moved)
 
 
 def _spans(program: Program, spans: Timeline) -> list[str]:
@@ -151,8 +159,12 @@ def _traffic(program: Program, config: Config, spans: Timeline, total: int) -> d
     """DRAM bytes per cycle over time, in equal steps."""
     edges = np.linspace(0, total, min(_STEPS, total) + 1)
     moved = bus_bytes(program, config)[spans.pc]
-    curves, done_in = {}, served(spans)
-    for name, unit in _MOVERS.items():
-        done = done_by(done_in, np.where(spans.unit == unit, moved, 0), edges)
-        curves[name] = np.round(np.diff(done) / np.diff(edges), 2).tolist()
-    return {"step": float(edges[1]), **curves}
+    in_order = served(spans)
+    curves = {
+        name: done_by(in_order, np.where(spans.unit == unit, moved, 0), edges)
+        for name, unit in _MOVERS.items()
+    }
+    size = np.full(len(spans), float(INSTRUCTION_BYTES))
+    curves["fetch"] = done_by(fetched(spans, size / config.dram_bytes_per_cycle), size, edges)
+    rates = {n: np.round(np.diff(c) / np.diff(edges), 2).tolist() for n, c in curves.items()}
+    return {"step": float(edges[1]), **rates}
