@@ -310,6 +310,14 @@ function roofline(root, p, chosen) {
     });
     point.addEventListener("pointerleave", () => { tip(""); chosen(-1); });
   }
+  const labels = [];  // of the longest layers, where there is room
+  for (const { n, x, y } of layers.slice(0, 8)) {
+    const place = { x: X(x) + 14, y: Y(Math.max(y, bottom)) + 4, w: 7 * Math.min(n.name.length, 28) };
+    const clash = labels.some(l => Math.abs(l.y - place.y) < 13 && l.x < place.x + place.w && place.x < l.x + l.w);
+    if (clash || place.x + place.w > W - R) continue;
+    labels.push(place);
+    add("text", { x: place.x, y: place.y, "pointer-events": "none" }, n.name.length > 28 ? n.name.slice(0, 27) + "…" : n.name);
+  }
   const x = X(total.x), y = Y(total.y);
   add("path", { class: "all", d: `M${x} ${y - 8}L${x + 8} ${y}L${x} ${y + 8}L${x - 8} ${y}Z` }).appendChild(document.createElementNS(SVG, "title")).textContent = "the whole program";
   box.prepend(svg);
