@@ -144,11 +144,13 @@ def _outside(
             middles, step = (edges[:-1] + edges[1:]) / 2, (high - low) / 255
             lost = counts[(middles < low - step) | (middles > high + step)].sum()
             shares[name] = float(lost) / max(float(counts.sum()), 1)
-    wide = sorted((n for n in shares if shares[n] > _LARGEST_SHARE), key=lambda n: -shares[n])
+    asked = 1 - given.percentile / 100 if given.method == "percentile" else 0.0
+    limit = max(_LARGEST_SHARE, 2 * asked)
+    wide = sorted((n for n in shares if shares[n] > limit), key=lambda n: -shares[n])
     if wide:
         yield (
             f"with the method {given.method}, {len(wide)} of {len(shares)} activations have more "
-            f"than {_LARGEST_SHARE:.0%} of their values outside the range, up to "
+            f"than {limit:.0%} of their values outside the range, up to "
             f"{shares[wide[0]]:.1%} ({_listed(wide)}); compare with minmax"
         )
 
