@@ -93,10 +93,13 @@ def compare(
         warn_unused(calibration, QUANTISED)
     network = _Network(proto, original, machine, device, progress)
     pieces = list(_pieces(proto, feeds, batch))
-    for done, (size, arrays) in enumerate(pieces):
-        network.run(size, arrays)
-        if progress is not None:
-            progress("comparing", done + 1, len(pieces))
+    try:
+        for done, (size, arrays) in enumerate(pieces):
+            network.run(size, arrays)
+            if progress is not None:
+                progress("comparing", done + 1, len(pieces))
+    finally:
+        network.close()
     samples = sum(size for size, _arrays in pieces)
     return Comparison(network.layers, samples, device, machine.name, threshold, network.reference)
 
@@ -165,6 +168,12 @@ class _Network:
                     add_host(next(layers), name, known[name], real, theirs)
             else:
                 self._run_part(part, bound.views[id(part)], known, layers, real, theirs)
+
+    def close(self) -> None:
+        """Free the devices."""
+        self._functional.close()
+        if self._rtl is not None:
+            self._rtl.close()
 
     def _run_part(
         self,
