@@ -78,8 +78,10 @@ def gemm(node: Node) -> None:
 
 @_operator("MatMul", "QLinearMatMul")
 def matmul(node: Node) -> None:
-    """Up to four dimensions times a constant matrix; an Add after it is its bias."""
-    _constant_matrix(node, 3 if node.op_type == "QLinearMatMul" else 1)
+    """An activation times constant weights, on either side, one matrix or one for each item."""
+    sides = (0, 3) if node.op_type == "QLinearMatMul" else (0, 1)
+    if all(isinstance(node.given(k), Activation | Pending) for k in sides):
+        node.refuse("one of its operands must be constant weights")
 
 
 @_operator("Add", "QLinearAdd", "Sub", "Mul", "QLinearMul")

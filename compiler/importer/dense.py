@@ -1,4 +1,4 @@
-"""Gemm, MatMul and their quantised forms, as convolutions.
+"""Products with a constant matrix, as convolutions.
 
 A product over the last dimension is a convolution: with a 1 x 1 kernel when that dimension is the
 channels, with a kernel of the whole image when it is a flattened image, the weights' rows put into
@@ -16,19 +16,13 @@ from hpu.compiler.importer.node import Node
 from hpu.compiler.importer.values import Activation, Pending
 from hpu.compiler.importer.weights import Weights, weights_of
 
-__all__ = ["gemm", "matmul", "product"]
+__all__ = ["gemm", "product"]
 
 _AXES = {1: (3,), 2: (0, 3), 3: (0, 2, 3), 4: (0, 1, 2, 3)}
 
 
-def matmul(builder: Builder, node: Node) -> Pending:
-    """MatMul of a dequantised activation with quantised constant weights [k, n]."""
-    value = builder.quantised(node, 0)
-    return product(builder, node, value, weights_of(node, 1, 1), None)
-
-
 def gemm(builder: Builder, node: Node) -> Pending:
-    """Gemm likewise, with a bias; the weights may be transposed."""
+    """Gemm of a dequantised activation, quantised constant weights and a bias."""
     value = builder.quantised(node, 0)
     return product(builder, node, value, gemm_weights(node, 1), node.input(2))
 

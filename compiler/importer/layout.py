@@ -58,6 +58,12 @@ class Layout:
         n, _, x, c = shape4
         return cls((n, c, x), cls.image(shape4).digits)
 
+    @classmethod
+    def rows(cls, shape4: Sequence[int]) -> "Layout":
+        """The ONNX value (n, y, x, c) of the device tensor (n, y, x, c)."""
+        n, y, x, c = shape4
+        return cls((n, y, x, c), merge([Digit(k, 1, size) for k, size in enumerate(shape4)]))
+
     def reshape(self, shape: Sequence[int]) -> "Layout":
         """The same walk under another shape of as many elements."""
         return Layout(tuple(shape), self.digits)

@@ -2,7 +2,7 @@
 
 from onnx import helper
 
-from hpu.compiler.importer import add, conv, dense, moves, pool
+from hpu.compiler.importer import add, conv, dense, matmul, moves, pool
 from hpu.compiler.importer.build import Builder
 from hpu.compiler.importer.node import Node
 from hpu.compiler.importer.quantisation import meet, onnx_quant, quant_constant
@@ -58,10 +58,11 @@ def qlinear_conv(builder: Builder, node: Node) -> Activation:
 
 
 def qlinear_matmul(builder: Builder, node: Node) -> Activation:
-    """QLinearMatMul with constant weights."""
-    value = _read(builder, node, 0)
-    weights = weights_of(_with(node, [_constant(node, 3, 1)]), 0, 1)
-    pending = dense.product(builder, node, value, weights, None)
+    """QLinearMatMul with constant weights on either side."""
+    left = not isinstance(node.given(0), Activation)
+    value = _read(builder, node, 3 if left else 0)
+    weights = _constant(node, 0 if left else 3, -2 if left else -1)
+    pending = matmul.multiply(builder, node, value, weights, 0 if left else 1)
     return builder.emit(pending, node.output, _result(node, 6, value))
 
 

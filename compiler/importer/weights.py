@@ -8,7 +8,7 @@ from hpu.compiler.errors import ModelError
 from hpu.compiler.importer.node import Node
 from hpu.compiler.importer.values import Constant, OnnxQuant, QuantConstant
 
-__all__ = ["Weights", "bias_of", "requantisation", "weights_of"]
+__all__ = ["Weights", "bias_of", "requantisation", "weights_from", "weights_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +32,17 @@ def weights_of(node: Node, k: int, axis: int) -> Weights:
         node.refuse("its weights are float constants; quantise them (DequantizeLinear before it)")
     if not isinstance(value, QuantConstant):
         node.refuse("its weights must be constants")
+    return weights_from(node, value, axis)
+
+
+def weights_from(node: Node, value: QuantConstant, axis: int) -> Weights:
+    """A quantised constant as weights whose output channels are ``axis``.
+
+    Raises
+    ------
+    UnsupportedError
+        As for :func:`weights_of`.
+    """
     if str(value.q.dtype) not in ("int8", "uint8"):
         node.refuse(f"its weights must be int8 or uint8, not {value.q.dtype}")
     scales = np.moveaxis(value.scale, axis, 0).reshape(value.q.shape[axis], -1)
