@@ -128,7 +128,7 @@ def compile_command(
         _report(made, machine, report)
     made.save(output)
     print_fallbacks(package.placements)
-    _summary(made, output)
+    _summary(made, machine, output)
 
 
 def _exported(
@@ -160,17 +160,21 @@ def _report(made: "Program | Package", machine: "Config", target: Path) -> None:
         write_atomically(target, describe_package(made, machine))
 
 
-def _summary(made: "Program | Package", output: Path) -> None:
+def _summary(made: "Program | Package", machine: "Config", output: Path) -> None:
     from hpu.runtime.cli_tables import program_table
+    from hpu.runtime.profile import memory_of
     from hpu.runtime.program import Program
+    from hpu.runtime.report_text import bytes_text
 
     programs = (made,) if isinstance(made, Program) else made.programs
     for program in programs:
         console().print(program_table(program))
     parts = 0 if isinstance(made, Program) else len(made.parts) - len(programs)
+    peak = max(memory_of(program, machine).ub_peak for program in programs)
     console().print(
         f"[bold]{output}[/]: {sum(p.instruction_count for p in programs):,} instructions, "
         f"{sum(len(s.data) for p in programs for s in p.image):,} bytes of weights and tables, "
+        f"at most {bytes_text(peak)} of the unified buffer, "
         f"{sum(p.macs for p in programs):,} MACs, for {made.config_name}"
         + (f"; {parts} parts for the host" if parts > 1 else "; 1 part for the host" * parts)
     )

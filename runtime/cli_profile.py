@@ -74,14 +74,19 @@ def _feeds(
 
 
 def _print(network: "NetworkProfile", written: list[Path | None]) -> None:
-    from hpu.runtime.cli_tables import attribution_table, profile_table, summary_table
+    from hpu.runtime.cli_tables import (
+        attribution_table,
+        mapping_table,
+        profile_table,
+        summary_table,
+    )
 
     out = console()
     for program in network.programs:
-        out.print(profile_table(program))
-        out.print()
-        out.print(attribution_table(program))
-        out.print()
+        for rows in (profile_table(program), mapping_table(program), attribution_table(program)):
+            if rows is not None:
+                out.print(rows)
+                out.print()
     out.print(summary_table(network))
     for path in filter(None, written):
         out.print(f"wrote [bold]{path}[/]")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "attribution_table",
+    "mapping_table",
     "outputs_table",
     "placement_table",
     "profile_table",
@@ -66,10 +67,15 @@ def _largest(value: np.ndarray) -> str:
 
 
 def program_table(program: Program) -> Table:
-    """Instructions and MACs of every node."""
-    result = table("node", "operator", ">instructions", ">MACs")
-    for node in program.nodes:
-        result.add_row(node.name, node.op_type, f"{node.count:,}", f"{node.macs:,}")
+    """Instructions and MACs of every node; how it is mapped, where that is told."""
+    from hpu.runtime.timeline import layers
+
+    found, _index = layers(program.nodes)
+    mapped = any(node.mapping for node in found)
+    result = table("node", "operator", ">instructions", ">MACs", *(["mapping"] if mapped else []))
+    for node in found:
+        cells = [f"{node.count:,}", f"{node.macs:,}", *([escape(node.mapping)] if mapped else [])]
+        result.add_row(escape(_short(node.name)), node.op_type, *cells)
     return result
 
 
@@ -87,16 +93,23 @@ def placement_table(placed: Sequence["Placement"]) -> Table:
 
 
 def profile_table(profile: "Profile") -> Table:
-    """MACs, traffic, cycles and what limits every node; how it is mapped, where that is told."""
-    mapped = any(node.mapping for node in profile.nodes)
+    """MACs, traffic, cycles and what limits every node."""
     columns = ["node", "operator", ">MACs", ">read bytes", ">written bytes", ">cycles", ">of peak"]
-    result = table(*columns, "limited by", *(["mapping"] if mapped else []))
+    result = table(*columns, "limited by")
     for node in profile.nodes:
         cells = [f"{node.macs:,}", f"{node.read_bytes:,}", f"{node.written_bytes:,}"]
-        cells += [f"{node.cycles or 0:,}", f"{node.utilisation or 0:.1%}"]
-        cells += [_limit(node), *([escape(node.mapping)] if mapped else [])]
+        cells += [f"{node.cycles or 0:,}", f"{node.utilisation or 0:.1%}", _limit(node)]
         result.add_row(escape(_short(node.name)), node.op_type, *cells)
     return result
+
+
+def mapping_table(profile: "Profile") -> Table | None:
+    """How every node is laid on the machine, and why; ``None`` where nothing is told."""
+    result = table("node", "mapping")
+    for node in profile.nodes:
+        if node.mapping:
+            result.add_row(escape(_short(node.name)), escape(node.mapping))
+    return result if result.row_count else None
 
 
 def _short(name: str) -> str:

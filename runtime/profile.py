@@ -27,6 +27,7 @@ __all__ = [
     "Totals",
     "describe_package",
     "describe_program",
+    "memory_of",
     "profile_of",
     "to_json",
 ]
@@ -233,7 +234,7 @@ def profile_of(program: Program, config: Config, device: str, run: Run) -> Profi
         instructions=program.instruction_count,
         read_bytes=sum(node.read_bytes for node in nodes),
         written_bytes=sum(node.written_bytes for node in nodes),
-        memory=_memory(program, config),
+        memory=memory_of(program, config),
         nodes=nodes,
         counters=run.counters,
         **_timed(program, config, run, spans),
@@ -241,7 +242,8 @@ def profile_of(program: Program, config: Config, device: str, run: Run) -> Profi
     )
 
 
-def _memory(program: Program, config: Config) -> Memory:
+def memory_of(program: Program, config: Config) -> Memory:
+    """The bytes that ``program`` needs."""
     held = [part for part in program.memory if part.space == "ub"]
     steps = range(len(program.nodes))
     words = [sum(p.size for p in held if p.first <= node <= p.last) for node in steps]
