@@ -1,25 +1,18 @@
 """Convolutions: add up passes over the array piece by piece, and drain each by the vector unit."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 from hpu.compiler.allocate import Scratch
 from hpu.compiler.context import Context, Slots, counts
 from hpu.compiler.emit import Memory, Span
-from hpu.compiler.ir import Conv
-from hpu.compiler.mapping import Pass, conv_passes, folded_bias, input_blocks, tap_places
+from hpu.compiler.ir import Conv, Tensor
+from hpu.compiler.packing import Pass, folded_bias, tiles_of
 from hpu.compiler.pipeline import Item, run
-from hpu.compiler.plan_conv import ConvPlan, axes
-from hpu.compiler.tiling import (
-    AccBlock,
-    Region,
-    View,
-    acc_pieces,
-    piece_words,
-    split,
-    tiles,
-    window,
-)
+from hpu.compiler.plan_conv import ConvPlan, input_window, sweep_for
+from hpu.compiler.sweep import Move, Target
+from hpu.compiler.tiling import AccBlock, Region, View, acc_pieces, piece_words, split, tiles
 from hpu.compiler.vector import addition, emit_vector, extents
 from hpu.compiler.weights_image import row_bytes
 from hpu.hw.isa import ADDRESS_MASK, Source, tap_fields
@@ -33,25 +26,60 @@ def lower_conv(context: Context, op: Conv, scratch: Scratch) -> None:
     _Lowering(context, op, scratch).run()
 
 
+class _Pieces:
+    """Views of the pieces of a tensor: in its place, or in slots for as long as they are used.
+
+    ``uses`` says how often a piece of each channel block is used.
+    """
+
+    def __init__(self, context: Context, tensor: Tensor, slots: Slots, uses: Mapping[int, int]):
+        self.context, self.tensor, self.slots, self.uses = context, tensor, slots, uses
+        self._slots: dict[tuple[int, Region], View] = {}
+        self._used: Counter[tuple[int, Region]] = Counter()
+
+    def view(self, block: int, part: Region, *, load: bool = False) -> View:
+        """Where a piece is; with ``load`` it is fetched when it comes into a slot."""
+        own = self.context.view(self.tensor, block)
+        if own is not None:
+            return own
+        if (block, part) not in self._slots:
+            self._slots[block, part] = self.slots.take(part)
+            if load:
+                self.context.load(self.tensor, block, self._slots[block, part])
+        return self._slots[block, part]
+
+    def used(self, block: int, part: Region) -> bool:
+        """Count a use of a piece; after the last its slot is free, and the answer ``True``."""
+        self._used[block, part] += 1
+        if self._used[block, part] < self.uses[block]:
+            return False
+        del self._used[block, part]
+        self._slots.pop((block, part), None)
+        return True
+
+
 class _Lowering:
     def __init__(self, context: Context, op: Conv, scratch: Scratch) -> None:
         assert isinstance(scratch.plan, ConvPlan)
         self.context, self.op, self.plan = context, op, scratch.plan
         self.config, self.emitter = context.config, context.emitter
-        self.in_blocks = context.blocks(op.x)
-        self.out_blocks = context.blocks(op.out)
+        self.sweep = sweep_for(op, self.config)
         self.bias = folded_bias(op)
         self.mantissa, self.shift = encode_scale(op.scale)
         first = self.plan.buffers
         last = first + self.plan.out_slots
         self.input_bases = scratch.bases[:first]
-        self.out_slots = Slots(scratch.bases[first:last], self.plan.piece)
-        self.residual_slots = Slots(scratch.bases[last:], self.plan.piece)
+        uses = Counter(move.block for target in self.sweep.targets for move in target.moves)
+        words = self.plan.slot_words
+        self.results = _Pieces(context, op.out, Slots(scratch.bases[first:last], words), uses)
+        self.residuals = op.residual and _Pieces(
+            context, op.residual.tensor, Slots(scratch.bases[last:], words), uses
+        )
         self._passes: dict[int, list[tuple[Pass, int]]] = {}
 
     def run(self) -> None:
-        plan, blocks = self.plan, len(self.in_blocks)
-        whole = Region.whole(self.op.out.shape)
+        plan, blocks = self.plan, len(self.sweep.in_blocks)
+        whole = Region.whole(self.sweep.size)
         if not plan.buffers:
             self._tile(whole, dict(enumerate(self.context.views(self.op.x))))
             return
@@ -66,7 +94,7 @@ class _Lowering:
 
     def _loader(self, tile: Region, blocks: Sequence[int]) -> Callable[[int], dict[int, View]]:
         """Loads of the windows that ``tile`` needs of ``blocks``."""
-        region = window(tile, *axes(self.op))
+        region = input_window(self.sweep, tile)
 
         def load(buffer: int) -> dict[int, View]:
             base = self.input_bases[buffer]
@@ -77,161 +105,188 @@ class _Lowering:
 
         return load
 
-    def passes(self, out: int) -> list[tuple[Pass, int]]:
-        """Passes of output block ``out``, each with the address of its weight tile."""
-        if out not in self._passes:
-            width = self.out_blocks[out].width
-            self._passes[out] = [
-                (one, self.context.image.add(row_bytes(weights, width, self.config)))
-                for one, weights in conv_passes(
-                    self.op, self.out_blocks[out], self.in_blocks, self.config
-                )
+    def passes(self, number: int) -> list[tuple[Pass, int]]:
+        """Passes of a target, each with the address of its weight tile."""
+        if number not in self._passes:
+            target = self.sweep.targets[number]
+            self._passes[number] = [
+                (one, self.context.image.add(row_bytes(tile, self._width(target), self.config)))
+                for one, tile in tiles_of(self.op, self.sweep, target, self.config)
             ]
-        return self._passes[out]
+        return self._passes[number]
+
+    def _width(self, target: Target) -> int:
+        return -(-target.columns // self.config.group)
 
     def _tile(self, tile: Region, views: dict[int, View]) -> None:
         """Every result of ``tile``, whose inputs are in ``views``."""
-        outs = range(len(self.out_blocks))
+        numbers = range(len(self.sweep.targets))
         most = self.plan.residual_slots // 2 or None
-        accumulators = self.context.accumulators
-        if all(len(self.passes(out)) == 1 for out in outs):
+        groups = self.context.accumulators.groups
+        if self._gathers():
+            for piece in split(tile, min(self.plan.piece, self.config.acc_depth // 2)):
+                for number in numbers:  # those of a word share its slot
+                    self._group(number, next(groups([piece])), views, fetch=True)
+        elif all(len(self.passes(number)) == 1 for number in numbers):
             limit = min(piece_words(tile.words, self.config), self.plan.piece)
-            for out in outs:  # nothing is added up: one tile serves every piece
-                for index, group in enumerate(accumulators.groups(split(tile, limit), most)):
-                    self._group(out, group, views, fetch=index == 0)
-            return
-        for pieces in acc_pieces(tile, self.config, self.plan.piece):
-            for out in outs:
-                for group in accumulators.groups(pieces, most):
-                    self._group(out, group, views, fetch=True)
+            for number in numbers:  # nothing is added up: one tile serves every piece
+                for index, group in enumerate(groups(split(tile, limit), most)):
+                    self._group(number, group, views, fetch=index == 0)
+        else:
+            for pieces in acc_pieces(tile, self.config, self.plan.piece):
+                for number in numbers:
+                    for group in groups(pieces, most):
+                        self._group(number, group, views, fetch=True)
 
-    def _group(self, out: int, group: list[AccBlock], views: dict[int, View], fetch: bool) -> None:
-        """One output block of the pieces in ``group``; without ``fetch`` its weights are there."""
-        passes = self.passes(out)
+    def _gathers(self) -> bool:
+        """Whether several drains make a piece that passes through a slot."""
+        slots = self.plan.out_slots + self.plan.residual_slots
+        return slots > 0 and any(uses > 1 for uses in self.results.uses.values())
+
+    def _group(
+        self, number: int, group: list[AccBlock], views: dict[int, View], fetch: bool
+    ) -> None:
+        """One target of the pieces in ``group``; without ``fetch`` its weights are there."""
+        target, passes = self.sweep.targets[number], self.passes(number)
         for index, (one, dram) in enumerate(passes):
             if fetch:
-                self._fetch(out, one, dram)
+                self._fetch(target, one, dram)
             if index == 0:
-                fields = self._vector_fields(out)
-                residuals = [self._residual(out, block.region) for block in group]
-            for number, block in enumerate(group):
-                new = fetch and number == 0
+                fields = self._vector_fields(target)
+                for block in group:
+                    self._fetch_residual(target, block.region)
+            for place, block in enumerate(group):
+                new = fetch and place == 0
                 self._matmul(one, views[one.block], block, new=new, add=index > 0)
                 if index == len(passes) - 1:
-                    self._drain(out, block, fields, residuals[number])
+                    self._drain(target, block, fields)
 
     def _chunked(self, tile: Region) -> list[Item]:
         """Items of a tile whose inputs come a few blocks at a time."""
         items = []
-        for out in range(len(self.out_blocks)):
+        for number in range(len(self.sweep.targets)):
             (group,) = self.context.accumulators.groups([tile])
-            needed = input_blocks(self.op, self.out_blocks[out], self.in_blocks)
+            needed = sorted({one.block for one, _ in self.passes(number)})
             step = self.plan.chunk
             for at in range(0, len(needed), step):
                 chunk = needed[at : at + step]
                 body = functools.partial(
-                    self._chunk, out, group[0], chunk, at + step >= len(needed)
+                    self._chunk, number, group[0], chunk, at + step >= len(needed)
                 )
                 items.append(Item(self._loader(tile, chunk), body))
         return items
 
     def _chunk(
         self,
-        out: int,
+        number: int,
         block: AccBlock,
         chunk: Sequence[int],
         last: bool,
         views: dict[int, View],
     ) -> None:
-        for index, (one, dram) in enumerate(self.passes(out)):
+        target = self.sweep.targets[number]
+        for index, (one, dram) in enumerate(self.passes(number)):
             if one.block in chunk:
-                self._fetch(out, one, dram)
+                self._fetch(target, one, dram)
                 self._matmul(one, views[one.block], block, new=True, add=index > 0)
         if last:
-            fields = self._vector_fields(out)
-            self._drain(out, block, fields, self._residual(out, block.region))
+            fields = self._vector_fields(target)
+            self._fetch_residual(target, block.region)
+            self._drain(target, block, fields)
 
-    def _fetch(self, out: int, one: Pass, dram: int) -> None:
+    def _fetch(self, target: Target, one: Pass, dram: int) -> None:
         """Fetch the weight tile of a pass."""
-        width = self.out_blocks[out].width
-        self.emitter.emit("WEIGHTS", dram=dram, rows=one.rows, width=width)
+        self.emitter.emit("WEIGHTS", dram=dram, rows=one.rows, width=self._width(target))
 
     def _matmul(self, one: Pass, view: View, block: AccBlock, *, new: bool, add: bool) -> None:
-        op, part = self.op, block.region
-        places = tap_places(op, one)
-        dy, dx = places[0]
-        y = part.y0 * op.strides[0] - op.pads[0] + dy
-        x = part.x0 * op.strides[1] - op.pads[1] + dx
-        image_words, row_words, _ = view.strides
+        part, taps = block.region, one.taps
+        step_n, step_y, step_x = self.sweep.step
         _, rows, cols = part.size
-        step_y = op.strides[0] if rows > 1 else 0
-        step_x = op.strides[1] if cols > 1 else 0
-        reach = Region(
-            part.n0,
-            part.n1,
-            max(y, view.region.y0),
-            min(y + (rows - 1) * step_y + places[-1][0] - dy + 1, view.region.y1),
-            view.region.x0,
-            view.region.x1,
-        )
+        n = part.n0 * step_n + one.image
+        y, x = part.y0 * step_y + taps[0][0], part.x0 * step_x + taps[0][1]
+        image_words, row_words, _ = view.strides
         self.emitter.emit(
             "MATMUL",
-            extents(view, reach),
+            extents(view, self._reach(one, view, part)),
             [Span(Memory.ACC, block.acc, block.acc + part.words)],
             **counts(part),
-            a_base=view.word(part.n0, y, x) & ADDRESS_MASK,
-            a_n=image_words,
-            a_y=step_y * row_words,
-            a_x=step_x,
+            a_base=view.word(n, y, x) & ADDRESS_MASK,
+            a_n=step_n * image_words,
+            a_y=step_y * row_words if rows > 1 else 0,
+            a_x=step_x if cols > 1 else 0,
             y0=y - view.region.y0,
             x0=x - view.region.x0,
-            y_step=step_y,
-            x_step=step_x,
+            y_step=step_y if rows > 1 else 0,
+            x_step=step_x if cols > 1 else 0,
             image_rows=view.region.size[1],
             image_cols=view.region.size[2],
-            **tap_fields((other_y - dy, other_x - dx) for other_y, other_x in places),
+            **tap_fields((dy - taps[0][0], dx - taps[0][1]) for dy, dx in taps),
             tap_groups=one.tap_groups,
             tap_y=row_words,
             tap_x=1,
-            pad=op.x.quant.zero,
+            pad=self.op.x.quant.zero,
             new_weights=int(new),
             accumulate=int(add),
             acc=block.acc,
         )
 
-    def _vector_fields(self, out: int) -> dict[str, int]:
-        """Fields of the VECTOR instructions of an output block that do not depend on the piece."""
-        op, block = self.op, self.out_blocks[out]
-        part = slice(block.first, block.first + block.channels)
-        fields = self.context.table(op, block)
+    def _reach(self, one: Pass, view: View, part: Region) -> Region:
+        """Words of the input that a pass over ``part`` may read."""
+        step_n, step_y, _ = self.sweep.step
+        low, high = min(dy for dy, _ in one.taps), max(dy for dy, _ in one.taps)
+        return Region(
+            part.n0 * step_n + one.image,
+            (part.n1 - 1) * step_n + one.image + 1,
+            max(part.y0 * step_y + low, view.region.y0),
+            min((part.y1 - 1) * step_y + high + 1, view.region.y1),
+            view.region.x0,
+            view.region.x1,
+        )
+
+    def _vector_fields(self, target: Target) -> dict[str, int]:
+        """Fields of the VECTOR instructions of a target that do not depend on the piece."""
+        op = self.op
+        table = op.table
+        if table is not None and table.ndim == 2:
+            table = target.spread(table)
+        fields = self.context.clip(op, table)
         fields["source"] = int(Source.ACC)
         fields["requantise"] = 1
-        fields["params"] = self.context.parameters(
-            self.bias[part], self.mantissa[part], self.shift[part]
-        )
+        values = (self.bias, self.mantissa, self.shift)
+        fields["params"] = self.context.parameters(*map(target.spread, values))
         if op.residual is None:
             return fields | {"zero": op.result.zero}
         own = op.residual.own
         return fields | addition(own, op.residual.tensor.quant, op.result) | {"zero": own.zero}
 
-    def _residual(self, out: int, part: Region) -> View | None:
-        """The residual of a piece, fetched when it is in DRAM."""
-        if self.op.residual is None:
-            return None
-        tensor = self.op.residual.tensor
-        view = self.context.view(tensor, out)
-        if view is None:
-            view = self.residual_slots.take(part)
-            self.context.load(tensor, out, view)
-        return view
+    def _fetch_residual(self, target: Target, part: Region) -> None:
+        """Fetch the residual of a piece where it is in DRAM."""
+        if self.residuals:
+            for move in target.moves:
+                self.residuals.view(move.block, part.times(self.sweep.spread), load=True)
 
-    def _drain(
-        self, out: int, block: AccBlock, fields: dict[str, int], residual: View | None
-    ) -> None:
+    def _drain(self, target: Target, block: AccBlock, fields: dict[str, int]) -> None:
         """Requantise a piece into the result, and store it where it has a place in DRAM."""
-        part = block.region
-        view = self.context.view(self.op.out, out) or self.out_slots.take(part)
-        sums = Span(Memory.ACC, block.acc, block.acc + part.words)
-        fields = fields | {"a_base": block.acc}
-        emit_vector(self.context, self.out_blocks[out], view, part, [sums], fields, residual)
-        self.context.store(self.op.out, out, view, part)
+        for move in target.moves:
+            self._move(move, block, fields)
+
+    def _move(self, move: Move, block: AccBlock, fields: dict[str, int]) -> None:
+        spread, part = self.sweep.spread, block.region
+        words = part.times(spread)
+        view, second = self.results.view(move.block, words), None
+        if self.residuals:
+            second = self.residuals.view(move.block, words).every(spread, move.word)
+            self.residuals.used(move.block, words)
+        emit_vector(
+            self.context,
+            self.sweep.out_blocks[move.block],
+            view.every(spread, move.word),
+            part,
+            [Span(Memory.ACC, block.acc, block.acc + part.words)],
+            fields
+            | {"a_base": block.acc, "s_group": move.s_group, "d_group": move.d_group}
+            | {"d_width": move.width, "d_copies": move.copies},
+            second,
+        )
+        if self.results.used(move.block, words):
+            self.context.store(self.op.out, move.block, view, words)

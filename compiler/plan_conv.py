@@ -1,15 +1,16 @@
 """How a convolution is cut up when its operands or its result are in DRAM."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 
 from hpu.compiler.allocate import Space
 from hpu.compiler.ir import Conv
-from hpu.compiler.tiling import Axis, Region, largest_piece, shrinking
+from hpu.compiler.sweep import Geometry, Sweep, sweep_of
+from hpu.compiler.tiling import Axis, Region, largest_piece, shrinking, window
 from hpu.hw.config import Config
-from hpu.runtime.layout import block_widths
 
-__all__ = ["ConvPlan", "axes", "plan_conv"]
+__all__ = ["ConvPlan", "input_window", "plan_conv", "sweep_for"]
 
 _OUT_SLOTS = 3
 _RESIDUAL_SLOTS = 4
@@ -17,11 +18,11 @@ _RESIDUAL_SLOTS = 4
 
 @dataclasses.dataclass(frozen=True)
 class ConvPlan:
-    """Sizes of a convolution's tiles and buffers, in words.
+    """Sizes of a convolution's tiles and buffers.
 
-    ``buffers`` input buffers of ``input_words`` hold, for a tile of ``tile`` results, the windows
-    of ``chunk`` input blocks (0: the input is in the unified buffer whole). Results and residuals
-    that are in DRAM pass through slots of ``piece`` words.
+    ``buffers`` input buffers of ``input_words`` words hold, for a tile of ``tile`` units, the
+    windows of ``chunk`` input blocks (0: the input is in the unified buffer whole). Results and
+    residuals that are in DRAM pass through slots of ``piece`` units, ``slot_words`` words.
     """
 
     tile: tuple[int, int, int]
@@ -31,20 +32,39 @@ class ConvPlan:
     input_words: int = 0
     out_slots: int = 0
     residual_slots: int = 0
+    slot_words: int = 0
 
     @property
     def sizes(self) -> list[int]:
         """Words of every buffer: inputs, then result slots, then residual slots."""
         slots = self.out_slots + self.residual_slots
-        return [self.input_words] * self.buffers + [self.piece] * slots
+        return [self.input_words] * self.buffers + [self.slot_words] * slots
 
 
-def axes(op: Conv) -> tuple[Axis, Axis]:
-    """The sliding windows along y and x."""
-    _, height, width, _ = op.x.shape
-    _, kernel_y, kernel_x, _ = op.weight.shape
-    y = Axis(height, kernel_y, op.strides[0], op.dilations[0], op.pads[0])
-    return y, Axis(width, kernel_x, op.strides[1], op.dilations[1], op.pads[1])
+def sweep_for(op: Conv, config: Config) -> Sweep:
+    """The sweep of ``op`` between the cells of its tensors.
+
+    With a residual, which stands lane by lane under the results, every row of results is a word.
+    """
+    columns = op.out.cell if op.residual else op.columns
+    sweep = sweep_of(Geometry.of(op), op.x.cell, op.out.cell, config, columns)
+    assert sweep is not None, f"{op.nodes} cannot go from {op.x.cell} to {op.out.cell}"
+    return sweep
+
+
+def input_window(sweep: Sweep, units: Region) -> Region:
+    """The input's words that ``units`` use."""
+    y, x = _axes(sweep)
+    rows = window(units, y, x)
+    return dataclasses.replace(rows, n0=units.n0 * sweep.step[0], n1=units.n1 * sweep.step[0])
+
+
+def _axes(sweep: Sweep) -> tuple[Axis, Axis]:
+    """The windows of words that slide over the input with the units."""
+    _, height, width, _ = sweep.cell_in.stored(sweep.geometry.x)
+    (top, bottom), (left, right) = sweep.reach
+    y = Axis(height, bottom - top + 1, sweep.step[1], 1, -top)
+    return y, Axis(width, right - left + 1, sweep.step[2], 1, -left)
 
 
 def plan_conv(
@@ -58,26 +78,36 @@ def plan_conv(
 
 
 def _candidates(op: Conv, in_dram: set[str], config: Config) -> Iterator[ConvPlan]:
-    out = _OUT_SLOTS if op.out.name in in_dram else 0
-    other = _RESIDUAL_SLOTS if op.residual and op.residual.tensor.name in in_dram else 0
-    whole = Region.whole(op.out.shape).size
+    sweep = sweep_for(op, config)
+    slots = {
+        "out_slots": _OUT_SLOTS if op.out.name in in_dram else 0,
+        "residual_slots": (
+            _RESIDUAL_SLOTS if op.residual and op.residual.tensor.name in in_dram else 0
+        ),
+    }
+    words = math.prod(sweep.spread)
     pieces = [config.acc_depth // 2]
-    if out or other:
+    if any(slots.values()):
         piece = largest_piece(config)
         pieces = [piece >> shift for shift in range(piece.bit_length())]
     if op.x.name not in in_dram:
-        for words in pieces:
-            yield ConvPlan(whole, words, out_slots=out, residual_slots=other)
+        for size in pieces:
+            yield ConvPlan(sweep.size, size, slot_words=size * words, **slots)
         return
-    blocks = len(block_widths(op.x.shape[3], config))
+    for plan in _streamed_plans(sweep, pieces):
+        yield dataclasses.replace(plan, slot_words=plan.piece * words, **slots)
+
+
+def _streamed_plans(sweep: Sweep, pieces: list[int]) -> Iterator[ConvPlan]:
+    """Plans with the input in DRAM, the best first."""
     for few in (pieces[:3], pieces[3:]):
         for buffers in (2, 1):
-            for chunk in _halved(blocks):
-                for tile in shrinking(whole):
-                    for words in few:
-                        plan = _streamed(op, tile, words, chunk, blocks, buffers)
+            for chunk in _halved(len(sweep.in_blocks)):
+                for tile in shrinking(sweep.size):
+                    for size in few:
+                        plan = _streamed(sweep, tile, size, chunk, buffers)
                         if plan is not None:
-                            yield dataclasses.replace(plan, out_slots=out, residual_slots=other)
+                            yield plan
 
 
 def _halved(blocks: int) -> Iterator[int]:
@@ -88,12 +118,13 @@ def _halved(blocks: int) -> Iterator[int]:
 
 
 def _streamed(
-    op: Conv, tile: tuple[int, int, int], piece: int, chunk: int, blocks: int, buffers: int
+    sweep: Sweep, tile: tuple[int, int, int], piece: int, chunk: int, buffers: int
 ) -> ConvPlan | None:
     n, y, x = tile
+    blocks = len(sweep.in_blocks)
     if chunk < blocks and n * y * x > piece:
         return None  # the sums wait in one accumulator block for all chunks
-    axis_y, axis_x = axes(op)
-    words = n * axis_y.longest(y) * axis_x.longest(x) * chunk
-    alone = tile == Region.whole(op.out.shape).size and chunk == blocks
+    axis_y, axis_x = _axes(sweep)
+    words = n * sweep.step[0] * axis_y.longest(y) * axis_x.longest(x) * chunk
+    alone = tile == sweep.size and chunk == blocks
     return ConvPlan(tile, piece, chunk, 1 if alone else buffers, words)

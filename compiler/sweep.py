@@ -13,6 +13,8 @@ import itertools
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from hpu.compiler.ir import Conv
 from hpu.hw.config import Config
 from hpu.runtime.cell import PLAIN, Cell, Shape
@@ -89,6 +91,14 @@ class Target:
     moves: tuple[Move, ...]
     columns: int
 
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """``values`` [..., c] of every result channel at its columns: [..., columns], else zero."""
+        result = np.zeros((*values.shape[:-1], self.columns), values.dtype)
+        for one in self.placed:
+            part = values[..., one.first : one.first + one.channels]
+            result[..., one.column : one.column + one.channels] = part
+        return result
+
 
 @dataclasses.dataclass(frozen=True)
 class Use:
@@ -131,7 +141,7 @@ class Sweep:
                 for image, block, offset, use in self._uses(placed, tap, dy, dx):
                     words = found.setdefault((image, block), {})
                     words.setdefault(offset, []).append(use)
-        return dict(sorted(found.items()))
+        return dict(sorted(found.items(), key=lambda entry: entry[0][::-1]))
 
     def _uses(
         self, placed: Placed, tap: int, dy: int, dx: int
@@ -170,13 +180,14 @@ def sweep_of(
     """The sweep of a convolution between tensors in these cells; ``None`` where there is none.
 
     ``columns``: the pixels that share a row of accumulators, where these are not the pixels of a
-    word of the result.
+    word of the result; without it one word or, on an array wider than tall, several plain ones.
     """
-    columns = columns or cell_out
     if not (_holds(cell_in, geometry.x, config) and _holds(cell_out, geometry.out, config)):
         return None
     unit, step, spread, size = [], [], [], []
-    axes = zip(cell_in.size, cell_out.size, columns.size, (1, *geometry.strides), strict=True)
+    axes = zip(
+        cell_in.size, cell_out.size, (columns or cell_out).size, (1, *geometry.strides), strict=True
+    )
     for axis, (inner, outer, side, stride) in enumerate(axes):
         pixels = math.lcm(outer, side, inner // math.gcd(inner, stride))
         if geometry.out[axis] % pixels:
@@ -216,13 +227,16 @@ def _triple(values: list[int]) -> Triple:
 def _targets(
     geometry: Geometry,
     cell_out: Cell,
-    columns: Cell,
+    columns: Cell | None,
     unit: Triple,
     out_blocks: tuple[Block, ...],
     config: Config,
 ) -> tuple[Target, ...] | None:
-    if columns.pixels == 1 and cell_out.pixels == 1:
-        return tuple(_plain_targets(unit, out_blocks, config))
+    if cell_out.pixels == 1 and (columns is None or columns.pixels == 1):
+        alone = columns is not None or math.prod(unit) > 1
+        beside = 1 if alone else config.cols // block_channels(config)
+        return tuple(_plain_targets(unit, out_blocks, beside, config))
+    columns = columns or cell_out
     channels = geometry.out[3]
     if columns.lanes(channels) > config.cols or len(out_blocks) > 1:
         return None
@@ -236,9 +250,10 @@ def _targets(
     return tuple(targets)
 
 
-def _plain_targets(unit: Triple, out_blocks: tuple[Block, ...], config: Config) -> Iterator[Target]:
-    """One pixel each, with as many channel blocks as the columns take."""
-    beside = config.cols // block_channels(config)
+def _plain_targets(
+    unit: Triple, out_blocks: tuple[Block, ...], beside: int, config: Config
+) -> Iterator[Target]:
+    """One pixel each, with ``beside`` channel blocks."""
     for at in range(0, len(out_blocks), beside):
         some = out_blocks[at : at + beside]
         base = some[0].first

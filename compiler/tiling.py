@@ -48,6 +48,11 @@ class Region:
         n, y, x = self.size
         return n * y * x
 
+    def times(self, step: tuple[int, int, int]) -> "Region":
+        """The positions of these blocks of ``step`` positions."""
+        n, y, x = step
+        return Region(self.n0 * n, self.n1 * n, self.y0 * y, self.y1 * y, self.x0 * x, self.x1 * x)
+
     def outermost(self) -> tuple[str, int, int]:
         """The outermost axis longer than 1 (else x), its length, and the words per step."""
         n, y, x = self.size
@@ -58,22 +63,35 @@ class Region:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """One channel block's ``region``, laid out [n][y][x] from unified-buffer word ``base`` on."""
+    """One channel block's ``region``, laid out [n][y][x] from unified-buffer word ``base`` on.
+
+    ``gaps`` are the words per step of n, y and x where other words lie between them.
+    """
 
     base: int
     region: Region
+    gaps: tuple[int, int, int] | None = None
 
     @property
     def strides(self) -> tuple[int, int, int]:
         """Words per step of n, y and x."""
         _, rows, cols = self.region.size
-        return rows * cols, cols, 1
+        return self.gaps or (rows * cols, cols, 1)
+
+    def every(self, step: tuple[int, int, int], first: tuple[int, int, int]) -> "View":
+        """Of every block of ``step`` words that one which is ``first`` words into the block."""
+        r = self.region
+        (n, y, x), (at_n, at_y, at_x) = step, first
+        base = self.word(r.n0 + at_n, r.y0 + at_y, r.x0 + at_x)
+        blocks = Region(r.n0 // n, r.n1 // n, r.y0 // y, r.y1 // y, r.x0 // x, r.x1 // x)
+        step_n, step_y, step_x = self.strides
+        return View(base, blocks, (step_n * n, step_y * y, step_x * x))
 
     def word(self, n: int, y: int, x: int) -> int:
         """Word of position (n, y, x), which may lie outside the region."""
         r = self.region
-        step_n, step_y, _ = self.strides
-        return self.base + (n - r.n0) * step_n + (y - r.y0) * step_y + x - r.x0
+        step_n, step_y, step_x = self.strides
+        return self.base + (n - r.n0) * step_n + (y - r.y0) * step_y + (x - r.x0) * step_x
 
     def extents(self, part: Region) -> Iterator[tuple[int, int]]:
         """Word ranges (low, high) that cover ``part``, cut to the region."""

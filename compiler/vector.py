@@ -77,10 +77,12 @@ def emit_vector(
     """Emit a VECTOR that writes ``part`` of ``view``, the result's channel block ``block``.
 
     ``fields`` say what it computes, and ``reads`` what its first operand reads; ``second`` is the
-    view of its second operand. The result is written side by side as often as it fits.
+    view of its second operand. Unless ``fields`` say otherwise, whole words are written, side by
+    side as often as they fit.
     """
     all_reads = [*reads, *_constants(fields)]
-    values = dict(_DEFAULTS) | fields
+    whole = {"d_width": block.width, "d_copies": context.config.groups // block.width}
+    values = _DEFAULTS | whole | fields
     if second is not None:
         values |= strides("b", second, part)
         all_reads += extents(second, part)
@@ -91,8 +93,6 @@ def emit_vector(
         **counts(part),
         **strides("d", view, part),
         **values,
-        d_width=block.width,
-        d_copies=context.config.groups // block.width,
     )
 
 
