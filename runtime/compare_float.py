@@ -194,7 +194,7 @@ class _Twin:
     def _bias(self, node: onnx.NodeProto, k: int) -> str:
         """Operand ``k``, int32 in steps of both other operands' scales."""
         steps = self._array(node, node.input[1]) * self._array(node, node.input[4])
-        return self._constants(self._array(node, node.input[k]) * steps.astype(np.float32))
+        return self._constants((self._array(node, node.input[k]) * steps).astype(np.float32))
 
     def _steps(self, name: str, scale: np.ndarray, zero: np.ndarray) -> np.ndarray:
         array = numpy_helper.to_array(self._tensors[name]).astype(np.int64)
