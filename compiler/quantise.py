@@ -123,8 +123,8 @@ def _with_flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
 def _missing(model: onnx.ModelProto) -> str:
     names = ", ".join(repr(value.name) for value in model_inputs(model))
     return (
-        f"the model is not quantised; give calibration data (samples of {names}) or quantise it "
-        "first"
+        f"the model is not quantised; give calibration data (samples of {names}) with --calibrate "
+        "(calibration=), or quantise it first"
     )
 
 

@@ -87,6 +87,8 @@ def compare(
     proto = bind_dims(read_model(model), dims or {})
     original = bind_dims(read_model(float_model), {}) if float_model is not None else None
     if is_float(proto):
+        if original is not None:
+            raise InputError("the model is float itself; another float model cannot be compared.")
         load_model(proto)
         original, proto = proto, quantise(proto, calibration)
     else:
