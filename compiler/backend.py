@@ -6,7 +6,20 @@ from hpu.compiler.allocate import Planner, Scratch, Space, allocate, describe, h
 from hpu.compiler.context import Context, Place, load_pieces
 from hpu.compiler.emit import Emitter
 from hpu.compiler.errors import UnsupportedError
-from hpu.compiler.ir import Binary, Conv, Fetch, Graph, HostTensor, Move, Op, Pool, Tensor, Unary
+from hpu.compiler.ir import (
+    Binary,
+    Blend,
+    Conv,
+    Fetch,
+    Graph,
+    HostTensor,
+    Move,
+    Op,
+    Pool,
+    Tensor,
+    Unary,
+)
+from hpu.compiler.lower_blend import blend_axes, lower_blend
 from hpu.compiler.lower_conv import lower_conv
 from hpu.compiler.lower_elementwise import elementwise_axes, lower_elementwise
 from hpu.compiler.lower_move import lower_move
@@ -169,6 +182,8 @@ def planner(config: Config) -> Planner:
         if isinstance(op, Move):
             return plan_move(op, in_dram, space, config)
         axes = pool_axes(op) if isinstance(op, Pool) else elementwise_axes(op)
+        if isinstance(op, Blend):
+            axes = blend_axes(op)
         return plan_stream(op, axes, in_dram, space, config)
 
     return plan
@@ -224,6 +239,8 @@ def lower_op(context: Context, op: Op, scratch: Scratch) -> None:
             lower_pool(context, op, scratch)
         elif isinstance(op, Move):
             lower_move(context, op, scratch)
+        elif isinstance(op, Blend):
+            lower_blend(context, op, scratch)
         elif isinstance(op, Binary | Unary):
             lower_elementwise(context, op, scratch)
         else:

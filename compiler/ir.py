@@ -16,6 +16,7 @@ from hpu.runtime.cell import PLAIN, Cell, Shape
 __all__ = [
     "Add",
     "Binary",
+    "Blend",
     "Conv",
     "Fetch",
     "Graph",
@@ -187,6 +188,19 @@ class Move(Op):
     def inputs(self) -> tuple[Tensor, ...]:
         """Tensors read."""
         return (self.x, *self.others)
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Blend(Op):
+    """Interpolation along ``axis`` (1: y, 2: x); the sum is in ``result``.
+
+    Result i is (1 - ``share[i]``) of position ``first[i]`` plus ``share[i]`` of ``second[i]``.
+    """
+
+    axis: int
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+    share: tuple[float, ...]
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

@@ -26,7 +26,7 @@ from hpu.hw.isa import Source, tap_fields
 from hpu.runtime.layout import Block
 from hpu.sim.numerics import encode_scale
 
-__all__ = ["lower_move"]
+__all__ = ["emit_walk", "lower_move"]
 
 _FARTHEST = (1 << 15) - 1  # words from the first tap
 
@@ -264,14 +264,7 @@ class _Sheet:
         return Lattice(tuple(bases), tuple(loops))
 
     def _vector(self, part: Lattice, reads: list[Span], fields: dict[str, int]) -> None:
-        if fields.get("use_table"):
-            reads = [*reads, Span(Memory.TABLE, fields["table"], fields["table"] + 1)]
-        if fields.get("requantise"):
-            reads = [*reads, Span(Memory.PARAM, fields["params"], fields["params"] + 1)]
-        window = {"ky_count": 1, "kx_count": 1, "image_rows": 1, "image_cols": 1}
-        values = window | part.counts() | part.strides("d", 0) | fields
-        writes = [Span(Memory.UB, *part.extent(0))]
-        self.context.emitter.emit("VECTOR", reads, writes, **values)
+        emit_walk(self.context, part, reads, fields)
 
     # Gathering by the array
 
@@ -376,6 +369,18 @@ class _Sheet:
         for lanes in self._groups():
             for target in self._targets(lanes.to, lanes.width, lanes.to):
                 self._vector(part, sums, fields | {"a_base": block.acc} | target)
+
+
+def emit_walk(context: Context, walk: Lattice, reads: list[Span], fields: dict[str, int]) -> None:
+    """Emit a VECTOR that writes operand 0 of ``walk``; ``reads`` are its operands in the buffer."""
+    if fields.get("use_table"):
+        reads = [*reads, Span(Memory.TABLE, fields["table"], fields["table"] + 1)]
+    if fields.get("requantise"):
+        reads = [*reads, Span(Memory.PARAM, fields["params"], fields["params"] + 1)]
+    window = {"ky_count": 1, "kx_count": 1, "image_rows": 1, "image_cols": 1}
+    values = window | walk.counts() | walk.strides("d", 0) | fields
+    writes = [Span(Memory.UB, *walk.extent(0))]
+    context.emitter.emit("VECTOR", reads, writes, **values)
 
 
 def _continues(last: _Run, one: _Run) -> bool:

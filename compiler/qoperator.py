@@ -235,6 +235,23 @@ def _move(writer: Writer, op: ir.Op) -> str:
     return writer.node("Transpose", [taken], perm=[0, 3, 1, 2])
 
 
+def _blend(writer: Writer, op: ir.Op) -> str:
+    """Two weighted gathers along the axis, in float; in steps of x, so that sums are exact."""
+    assert isinstance(op, ir.Blend)
+    one, zero = writer.constant(np.float32(1)), writer.constant(writer.byte(op.x.quant.zero))
+    real = writer.node("DequantizeLinear", [value_name(op.x), one, zero])
+    share = np.array(op.share, np.float32).reshape((-1, 1) if op.axis == 1 else (-1,))
+    terms = []
+    for places, weight in ((op.first, 1 - share), (op.second, share)):
+        index = writer.constant(np.array(places, np.int64))
+        taken = writer.node("Gather", [real, index], axis=op.axis + 1)
+        terms.append(writer.node("Mul", [taken, writer.constant(weight)]))
+    total = writer.node("Add", terms)
+    ratio = writer.constant(np.float32(op.result.scale / op.x.quant.scale))
+    result = writer.constant(writer.byte(op.result.zero))
+    return writer.node("QuantizeLinear", [total, ratio, result])
+
+
 def _unary(writer: Writer, op: ir.Op) -> str:
     return value_name(op.x)
 
@@ -245,6 +262,7 @@ _COMPUTE: dict[type, Callable[[Writer, ir.Op], str]] = {
     ir.Add: _binary,
     ir.Sub: _binary,
     ir.Mul: _binary,
+    ir.Blend: _blend,
     ir.Move: _move,
     ir.Unary: _unary,
 }

@@ -142,9 +142,14 @@ def pad(node: Node) -> None:
 
 @_operator("Resize")
 def resize(node: Node) -> None:
-    """Mode nearest, with constant sizes or scales."""
-    if node.text("mode", "nearest") != "nearest":
-        node.refuse(f"its mode is {node.text('mode', 'nearest')!r}; the HPU resizes to the nearest")
+    """Modes nearest (any dimensions) and linear (images), with constant sizes or scales."""
+    mode = node.text("mode", "nearest")
+    if mode not in ("nearest", "linear"):
+        node.refuse(f"its mode is {mode!r}; the HPU resizes to the nearest or linearly")
+    if node.attribute("antialias", 0):
+        node.refuse("antialias must be 0")
+    if node.text("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
+        node.refuse("its coordinate_transformation_mode must not be 'tf_crop_and_resize'")
     for k in range(1, len(node.inputs)):
         if isinstance(node.input(k), Activation | Pending):
             node.refuse("its sizes and scales must be constants")

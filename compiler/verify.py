@@ -87,6 +87,8 @@ def _check_op(op: ir.Op) -> None:
         _require(op.x.shape == op.y.shape, name, "operands have one shape")
     elif isinstance(op, ir.Move):
         _check_move(op)
+    elif isinstance(op, ir.Blend):
+        _check_blend(op)
     elif isinstance(op, ir.Unary):
         before = op.inner if op.table is not None else op.out.quant
         _require(op.x.quant == before, name, "quantisation changes only by a table")
@@ -100,7 +102,7 @@ def output_shape(op: ir.Op) -> tuple[int, int, int, int]:
     elif isinstance(op, ir.Pool):
         kernel = op.kernel
     else:
-        return op.out.shape if isinstance(op, ir.Move) else op.x.shape
+        return _free_shape(op)
     top, left, bottom, right = op.pads
     sizes = []
     for k, room in enumerate((y + top + bottom, x + left + right)):
@@ -138,6 +140,22 @@ def _check_pool(op: ir.Pool) -> None:
     for k, pad in enumerate(op.pads):
         reach = op.dilations[k % 2] * (op.kernel[k % 2] - 1) + 1
         _require(0 <= pad < reach, name, f"padding {pad} is less than the window's {reach}")
+
+
+def _free_shape(op: ir.Op) -> tuple[int, int, int, int]:
+    if isinstance(op, ir.Blend):
+        n, y, x, c = op.x.shape
+        return (n, len(op.share), x, c) if op.axis == 1 else (n, y, len(op.share), c)
+    return op.out.shape if isinstance(op, ir.Move) else op.x.shape
+
+
+def _check_blend(op: ir.Blend) -> None:
+    name, size = op.out.name, op.x.shape[op.axis]
+    _require(op.axis in (1, 2), name, "it runs along y or x")
+    _require(len(op.first) == len(op.second) == len(op.share), name, "every result has two places")
+    inside = all(0 <= place < size for place in (*op.first, *op.second))
+    _require(inside, name, "places lie in the image")
+    _require(all(0 <= share <= 1 for share in op.share), name, "shares are from 0 to 1")
 
 
 def _check_move(op: ir.Move) -> None:

@@ -1,4 +1,4 @@
-"""Operators that only move data: Concat, Split, Slice, Pad, Gather, Tile, Expand, Resize (nearest).
+"""Operators that only move data: Concat, Split, Slice, Pad, Gather, Tile and Expand.
 
 What they give has the quantisation of what they read, so it needs no QuantizeLinear; one that
 follows with another scale becomes a table of the movement. Only Concat of values with different
@@ -15,7 +15,6 @@ from hpu.compiler import ir
 from hpu.compiler.importer import unary
 from hpu.compiler.importer.arrange import Part, move, own_places
 from hpu.compiler.importer.build import Builder
-from hpu.compiler.importer.fold import run_model, small_model
 from hpu.compiler.importer.layout import Layout
 from hpu.compiler.importer.node import Node
 from hpu.compiler.importer.values import (
@@ -35,8 +34,8 @@ __all__ = [
     "gather",
     "join",
     "pad",
+    "read",
     "requantised",
-    "resize",
     "slice_",
     "split",
     "take",
@@ -81,7 +80,7 @@ def _runs(indices: np.ndarray) -> list[tuple[int, np.ndarray]]:
     return list(zip(starts, np.split(indices, ends), strict=True))
 
 
-def _read(builder: Builder, node: Node) -> Activation:
+def read(builder: Builder, node: Node) -> Activation:
     """The value that is moved: quantised, real or as integers."""
     value = builder.quantised(node, 0)
     if value.raw:
@@ -102,7 +101,7 @@ def _every(shape: Sequence[int]) -> list[np.ndarray]:
 
 def slice_(builder: Builder, node: Node) -> Value:
     """Slice with constant bounds; steps may be negative."""
-    value = _read(builder, node)
+    value = read(builder, node)
     indices = _every(value.shape)
     for start, end, axis, step in zip(*_bounds(node, len(value.shape)), strict=True):
         if step == 0:
@@ -130,7 +129,7 @@ def _numbers(node: Node, k: int, what: str) -> list[int]:
 
 def split(builder: Builder, node: Node) -> tuple[Value, ...]:
     """Split along one axis."""
-    value = _read(builder, node)
+    value = read(builder, node)
     axis = axis_of(node, len(value.shape))
     results, first = [], 0
     for size in _split_sizes(node, value.shape[axis]):
@@ -153,7 +152,7 @@ def _split_sizes(node: Node, total: int) -> list[int]:
 
 def pad(builder: Builder, node: Node) -> Value:
     """Pad in every mode; a constant as a byte of the input's quantisation."""
-    value = _read(builder, node)
+    value = read(builder, node)
     quant = value.base.quant
     assert quant is not None
     indices = _padded(node, value.shape, node.text("mode", "constant"))
@@ -223,7 +222,7 @@ def _waiting(
 
 def tile(builder: Builder, node: Node) -> Value:
     """Tile with constant repeats."""
-    value = _read(builder, node)
+    value = read(builder, node)
     repeats = _numbers(node, 1, "repeats")
     pairs = zip(_every(value.shape), repeats, strict=True)
     return take(builder, node, value, [np.tile(each, count) for each, count in pairs])
@@ -231,7 +230,7 @@ def tile(builder: Builder, node: Node) -> Value:
 
 def expand(builder: Builder, node: Node) -> Value:
     """Expand to a constant shape."""
-    value = _read(builder, node)
+    value = read(builder, node)
     wanted = _numbers(node, 1, "shape")
     rank = max(len(wanted), len(value.shape))
     old = (1,) * (rank - len(value.shape)) + value.shape
@@ -246,7 +245,7 @@ def expand(builder: Builder, node: Node) -> Value:
 
 def gather(builder: Builder, node: Node) -> Value:
     """Gather with constant indices."""
-    value = _read(builder, node)
+    value = read(builder, node)
     axis = axis_of(node, len(value.shape))
     chosen = node.constant(1, "indices")
     size = value.shape[axis]
@@ -257,33 +256,6 @@ def gather(builder: Builder, node: Node) -> Value:
     taken = take(builder, node, value, indices)
     shape = (*value.shape[:axis], *chosen.shape, *value.shape[axis + 1 :])
     return taken.relabelled(taken.flat.reshape(shape))
-
-
-def resize(builder: Builder, node: Node) -> Value:
-    """Resize in mode nearest: onnxruntime says which element is the nearest."""
-    value = _read(builder, node)
-    indices = [_nearest(node, value.shape, axis) for axis in range(len(value.shape))]
-    return take(builder, node, value, indices)
-
-
-def _nearest(node: Node, shape: Sequence[int], axis: int) -> np.ndarray:
-    """The element of dimension ``axis`` that every result takes, by resizing the numbers 0, 1 …"""
-    numbers = np.arange(shape[axis], dtype=np.float32)
-    whole = np.broadcast_to(
-        numbers.reshape([-1 if k == axis else 1 for k in range(len(shape))]), shape
-    )
-    inputs = {name: v.array for name, v in _constants(node)}
-    feed = {node.proto.input[0]: np.ascontiguousarray(whole)}
-    model = small_model([node.proto], feed, inputs, [node.output], node.opset)
-    result = run_model(model, feed)[0]
-    line = np.moveaxis(result, axis, 0).reshape(result.shape[axis], -1)[:, 0]
-    return line.astype(np.int64)
-
-
-def _constants(node: Node) -> Iterator[tuple[str, Constant]]:
-    for name, value in zip(node.proto.input, node.inputs, strict=True):
-        if isinstance(value, Constant):
-            yield name, value
 
 
 def concat(builder: Builder, node: Node) -> Value:

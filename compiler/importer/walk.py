@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from hpu.compiler import ir, support
 from hpu.compiler.errors import ModelError, UnsupportedError
@@ -20,9 +20,11 @@ from hpu.compiler.importer import (
     qlinear,
     quantisation,
     relabel,
+    resize,
     unary,
 )
 from hpu.compiler.importer.build import Builder
+from hpu.compiler.importer.external import array_of
 from hpu.compiler.importer.fold import fold
 from hpu.compiler.importer.layout import Layout, LayoutError, host_view
 from hpu.compiler.importer.load import first_line
@@ -80,7 +82,7 @@ OPERATORS: dict[str, Import] = {
     "Gather": moves.gather,
     "Tile": moves.tile,
     "Expand": moves.expand,
-    "Resize": moves.resize,
+    "Resize": resize.resize,
     "QLinearConcat": qlinear.qlinear_concat,
     "MaxPool": qlinear.max_pool,
     "AveragePool": pool.average_pool,
@@ -209,7 +211,7 @@ def _check_real(node: Node) -> None:
 
 def _constant(tensor: onnx.TensorProto) -> Constant:
     try:
-        return Constant(numpy_helper.to_array(tensor))
+        return Constant(array_of(tensor))
     except (ValueError, TypeError, KeyError) as error:
         text = first_line(error)
         raise ModelError(f"the constant {tensor.name!r} is damaged: {text}") from None

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from hpu.compiler.ir import Binary, Conv, Graph, Move, Mul, Op, Pool, Sub
+from hpu.compiler.ir import Binary, Blend, Conv, Graph, Move, Mul, Op, Pool, Quant, Sub
 
 
 def interpret(graph: Graph, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -27,6 +27,8 @@ def raw(op: Op, args: list[np.ndarray]) -> np.ndarray:
         return add(args[0], op.x.quant, args[1], op.y.quant, op.result, sign)
     if isinstance(op, Move):
         return move(op, args)
+    if isinstance(op, Blend):
+        return blend(op, args[0])
     return args[0]
 
 
@@ -122,4 +124,15 @@ def move(op: Move, sources: list[np.ndarray]) -> np.ndarray:
                 dest[loop.to] += step * loop.to_step
             value = op.fill if piece.source < 0 else sources[piece.source][tuple(origin)]
             result[tuple(dest)] = value
+    return result
+
+
+def blend(op: Blend, value: np.ndarray) -> np.ndarray:
+    result = np.zeros(op.out.shape, np.int8)
+    scale, zero = float(op.x.quant.scale), op.x.quant.zero
+    for index, (first, second, share) in enumerate(zip(op.first, op.second, op.share, strict=True)):
+        own, other = (Quant(max(scale * weight, 1e-30), zero) for weight in (1 - share, share))
+        places = [np.take(value, place, op.axis) for place in (first, second)]
+        where = (slice(None),) * op.axis + (index,)
+        result[where] = add(places[0], own, places[1], other, op.result)
     return result

@@ -158,6 +158,59 @@ def test_resize_nearest(models, check, mode, coordinate, size):
     end(m, check, rng, wrapped(m, value, quant, make), quant)
 
 
+@pytest.mark.parametrize("coordinate", ["half_pixel", "align_corners", "asymmetric"])
+@pytest.mark.parametrize("size", [(8, 12), (7, 5), (3, 14), (4, 11)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_resize_linear(models, check, coordinate, size, dtype):
+    m, rng, quant, value = begin(models, 3, (2, 3, 4, 6), dtype)
+    last = m.quant(dtype, 0.08)
+    more = {"coordinate_transformation_mode": coordinate}
+
+    def make(x):
+        y = m.node("Resize", x, "", "", ints(m, [2, 3, *size]), mode="linear", **more)
+        return m.node("Relu", y) if size == (7, 5) else y
+
+    graph = end(m, check, rng, wrapped(m, value, quant, make, last), last, lsb=1)
+    assert [type(op) for op in graph.ops] == [ir.Blend] * (2 - (size[0] == 4))
+
+
+def test_resize_linear_of_rows_and_of_channels_last(models, check):
+    m, rng, quant, value = begin(models, 3, (2, 3, 6))
+    real = m.node(
+        "Resize", m.dq(value, quant), "", m.constant(np.float32([1, 1, 2])), mode="linear"
+    )
+    end(m, check, rng, m.q(real, quant), quant, lsb=1)
+    m, rng, quant, value = begin(models, 3, (2, 3, 6, 5))
+    real = m.node("Transpose", m.dq(value, quant), perm=[0, 2, 3, 1])
+    real = m.node("Transpose", real, perm=[0, 3, 1, 2])
+    real = m.node("Resize", real, "", m.constant(np.float32([1, 1, 2, 3])), mode="linear")
+    end(m, check, rng, m.q(real, quant), quant, lsb=1)
+
+
+def test_resize_linear_of_an_image_that_is_in_dram(models, check):
+    m, rng, quant, value = begin(models, 3, (1, 3, 20, 30))
+    real = m.node("Resize", m.dq(value, quant), "", "", ints(m, [1, 3, 40, 60]), mode="linear")
+    end(m, check, rng, m.q(real, quant), quant, lsb=1)
+
+
+def refused(m, op, text, *inputs, **attributes):
+    m.output(m.dq(m.q(m.node(op, *inputs, **attributes), m.last), m.last))
+    with pytest.raises(UnsupportedError, match=text):
+        import_model(m.model())
+
+
+def test_resizes_that_are_refused(models):
+    for attributes, text in (
+        ({"mode": "cubic"}, "its mode is 'cubic'; the HPU resizes to the nearest or linearly"),
+        ({"mode": "linear", "antialias": 1}, "antialias must be 0"),
+        ({"mode": "linear"}, "scale 0.02 is much finer than its input's 0.1"),
+    ):
+        m, _, quant, value = begin(models, 3, (1, 3, 4, 5))
+        m.last = m.quant("int8", 0.02)
+        inputs = [m.dq(value, quant), "", "", ints(m, [1, 3, 8, 10])]
+        refused(m, "Resize", text, *inputs, **attributes)
+
+
 @pytest.mark.parametrize("form", ["DCR", "CRD", "to depth"])
 def test_channels_and_pixels(models, check, form):
     m, rng, quant, value = begin(models, 5, (2, 12, 4, 6))
