@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import functools
 from collections.abc import Callable, Mapping
 
 from hpu.hw.config import Config
@@ -176,7 +177,7 @@ class Instruction:
         """Mnemonic."""
         return self.opcode.name
 
-    @property
+    @functools.cached_property
     def fields(self) -> tuple[Field, ...]:
         """Header and own fields, each with its offset."""
         return HEADER + _place(self.own, _HEADER_END)
