@@ -10,11 +10,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
 from hpu.compiler import support
 from hpu.compiler.errors import ModelError, UnsupportedError
 from hpu.compiler.importer.build import Builder
+from hpu.compiler.importer.external import array_of
 from hpu.compiler.importer.layout import Layout
 from hpu.compiler.importer.node import Node
 from hpu.compiler.importer.values import (
@@ -82,8 +83,7 @@ class _Walk:
         versions = (e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
         self._opset = max(versions, default=0)
         self.values: dict[str, Value] = {
-            tensor.name: Constant(numpy_helper.to_array(tensor))
-            for tensor in model.graph.initializer
+            tensor.name: Constant(array_of(tensor)) for tensor in model.graph.initializer
         }
         self.refused: dict[int, str] = dict(held)
         self._unknown: dict[str, str] = {}

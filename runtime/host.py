@@ -1,12 +1,15 @@
 """Running a package: programs on the device, the other parts by onnxruntime."""
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
+from hpu.compiler.importer.external import is_external
 from hpu.compiler.submodel import stamped_down
 from hpu.runtime.errors import HpuError
 from hpu.runtime.execution import Executor
@@ -31,17 +34,18 @@ def host_session(model: HostModel) -> "onnxruntime.InferenceSession":
         When onnxruntime cannot run the part.
     """
     try:
-        return _open(model.path or model.model)
+        return _open(model)
     except Exception as error:  # onnxruntime's errors have no common base
         with contextlib.suppress(Exception):  # the first error is the one that says why
-            return _open(model.path or model.model, optimise=False)
+            return _open(model, optimise=False)
         for change in () if model.path else _OLDER:
             with contextlib.suppress(Exception):
-                return _open(_changed(model.model, change))
+                changed = _changed(model.model, change)
+                return _open(msgspec.structs.replace(model, model=changed))
         raise HpuError(f"onnxruntime cannot run the host's part: {_first(error)}.") from None
 
 
-def _open(model: str | bytes, optimise: bool = True) -> "onnxruntime.InferenceSession":
+def _open(model: HostModel, optimise: bool = True) -> "onnxruntime.InferenceSession":
     """A session; onnxruntime's optimiser breaks a few sound models, which run without it."""
     import onnxruntime
 
@@ -51,7 +55,33 @@ def _open(model: str | bytes, optimise: bool = True) -> "onnxruntime.InferenceSe
         options.graph_optimization_level = level
     options.log_severity_level = 4
     options.use_deterministic_compute = True
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    source: str | bytes = model.path or model.model
+    if model.external:
+        folder, source = _beside(model.model)
+        options.add_session_config_entry(_FOLDER, folder)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+#: onnxruntime's name of the folder of constants in other files; it maps them, and reads no more.
+_FOLDER = "session.model_external_initializers_file_folder_path"
+
+
+def _beside(model: bytes) -> tuple[str, bytes]:
+    """The folder of the files that hold a part's constants, and the part with names in it."""
+    import onnx
+
+    proto = onnx.load_from_string(model)
+    entries = [
+        entry
+        for tensor in proto.graph.initializer
+        if is_external(tensor)
+        for entry in tensor.external_data
+        if entry.key == "location"
+    ]
+    folder = os.path.commonpath([os.path.dirname(entry.value) for entry in entries])
+    for entry in entries:
+        entry.value = os.path.relpath(entry.value, folder)
+    return folder, proto.SerializeToString()
 
 
 def _converted(model: "onnx.ModelProto") -> "onnx.ModelProto":

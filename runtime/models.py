@@ -8,6 +8,7 @@ import onnx
 
 from hpu.compiler.calibration import QUANTISED, warn_unused
 from hpu.compiler.errors import ModelError
+from hpu.compiler.importer.external import open_in_place
 from hpu.compiler.importer.load import (
     bind_dims,
     check_opset,
@@ -28,9 +29,9 @@ from hpu.runtime.source import Calibration, Network, Source, first_size, node_ar
 
 __all__ = ["open_model"]
 
-#: Models of more bytes are run where they lie: ONNX's tools take no more than 2 GiB at a time.
+#: The constants of models of more bytes stay where they are: ONNX's tools take 2 GiB at a time.
 LARGEST = 2_000_000_000
-TOO_LARGE = "the model is larger than 2 GiB"
+TOO_LARGE = "the model is larger than 2 GiB and not quantised; quantise it first"
 
 
 def open_model(
@@ -50,8 +51,7 @@ def open_model(
         When the model is damaged, or the host would run a part and must not.
     """
     if isinstance(model, str | os.PathLike) and _bytes(Path(model)) > LARGEST:
-        warn_unused(calibration, TOO_LARGE)
-        return _InPlace(Path(model), config, no_fallback)
+        return _open_large(Path(model), config, batch, dims, calibration, no_fallback, force_hpu)
     proto = bind_dims(read_model(model), dims)
     held = _too_old(proto)
     if not held and is_float(proto):
@@ -60,6 +60,24 @@ def open_model(
     else:
         warn_unused(calibration, held or QUANTISED)
     return _Compiled(proto, config, batch, held, no_fallback, force_hpu)
+
+
+def _open_large(
+    path: Path,
+    config: Config,
+    batch: int | None,
+    dims: Mapping[str, int],
+    calibration: Calibration | None,
+    no_fallback: bool,
+    force_hpu: bool,
+) -> Source:
+    """A model whose constants stay in the files where they are; on the host when it is float."""
+    proto = bind_dims(read_model(open_in_place(path)), dims)
+    if _too_old(proto) or is_float(proto):
+        warn_unused(calibration, TOO_LARGE)
+        return _InPlace(path, config, no_fallback)
+    warn_unused(calibration, QUANTISED)
+    return _Compiled(proto, config, batch, "", no_fallback, force_hpu)
 
 
 def _too_old(proto: onnx.ModelProto) -> str:

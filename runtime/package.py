@@ -38,6 +38,8 @@ class HostModel(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     path: str = ""
+    #: Whether constants of ``model`` are in other files.
+    external: bool = False
 
 
 Part: TypeAlias = Program | HostModel
@@ -133,7 +135,7 @@ def load_any(path: str | os.PathLike[str], config: Config | None = None) -> Prog
 
 
 def _encode(package: Package) -> bytes:
-    if any(isinstance(part, HostModel) and part.path for part in package.parts):
+    if any(isinstance(part, HostModel) and (part.path or part.external) for part in package.parts):
         raise ProgramError(
             "the model is larger than a program file can hold (2 GiB); run the ONNX file itself."
         )

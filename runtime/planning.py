@@ -8,6 +8,7 @@ from onnx import TensorProto, helper
 from hpu.compiler import ir
 from hpu.compiler.backend import compile_graph
 from hpu.compiler.cost import Cost, cost_of
+from hpu.compiler.importer.external import is_external
 from hpu.compiler.importer.load import is_symbolic, model_inputs
 from hpu.compiler.partition import HostPart, HpuPart, Partition, partition
 from hpu.hw.config import Config
@@ -63,6 +64,7 @@ def _part(part: HostPart | HpuPart) -> Part:
         model=part.model.SerializeToString(),
         inputs=tuple(value.name for value in model_inputs(part.model)),
         outputs=tuple(part.outputs),
+        external=any(map(is_external, part.model.graph.initializer)),
     )
 
 

@@ -5,6 +5,7 @@ the first axis and compute each of its items alone; constants that name it (of R
 Resize) are written anew. Where an operator might not, the model is refused with the node's name.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,9 +13,12 @@ import onnx
 from onnx import helper, numpy_helper
 
 from hpu.compiler.errors import ModelError
+from hpu.compiler.importer.external import array_of, set_aside
 
 __all__ = ["change_batch"]
 
+#: Numbers of the longest constant that can be a shape, axes or the like.
+_FEW = 64
 _WAY_OUT = "export the model with a symbolic first dimension"
 
 
@@ -57,7 +61,8 @@ class _Change:
     def __init__(self, model: onnx.ModelProto, batched: set[str], old: int, new: int):
         self._model, self._batched, self._old, self._new = model, batched, old, new
         self._shapes = _shapes(model)
-        self._constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+        small = (t for t in model.graph.initializer if math.prod(t.dims) <= _FEW)
+        self._constants = {tensor.name: array_of(tensor) for tensor in small}
 
     def walk(self) -> None:
         """Look at every node; write constants anew."""
@@ -201,7 +206,8 @@ class _Change:
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     """Shapes of the values with the batch that the model has."""
-    known = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    with set_aside(model):
+        known = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     shapes = {
         value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
         for value in (*known.input, *known.value_info, *known.output)

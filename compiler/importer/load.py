@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 import onnx.version_converter
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
 from hpu.compiler.errors import ModelError, UnsupportedError
 from hpu.compiler.importer.batch import change_batch
+from hpu.compiler.importer.external import array_of, set_aside
 from hpu.compiler.importer.sound import check_initializers, check_operators, put_in_order
 from hpu.runtime.program import is_program
 
@@ -162,7 +163,7 @@ def _check_scales(model: onnx.ModelProto) -> None:
 
 def _array(tensor: onnx.TensorProto) -> np.ndarray:
     try:
-        return numpy_helper.to_array(tensor)
+        return array_of(tensor)
     except ValueError as error:
         raise ModelError(f"the constant {tensor.name!r} is damaged: {first_line(error)}") from None
 
@@ -193,7 +194,8 @@ def _check(model: onnx.ModelProto) -> None:
         if value.type.WhichOneof("value") in (None, "tensor_type"):
             value.type.tensor_type.shape.SetInParent()  # wanted by the checker
     try:
-        onnx.checker.check_model(model)
+        with set_aside(model):
+            onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
         raise ModelError(f"the model is not sound ONNX: {first_line(error)}") from None
 
@@ -339,9 +341,12 @@ def modern(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
-        return onnx.shape_inference.infer_shapes(
-            model, check_type=True, strict_mode=True, data_prop=True
-        )
+        with set_aside(model) as put_back:
+            inferred = onnx.shape_inference.infer_shapes(
+                model, check_type=True, strict_mode=True, data_prop=True
+            )
+            put_back(inferred.graph)
+            return inferred
     except (onnx.shape_inference.InferenceError, ValueError) as error:
         raise ModelError(f"the model's shapes or types do not fit: {shape_reason(error)}") from None
 

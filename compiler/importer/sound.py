@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from hpu.compiler.errors import ModelError
 from hpu.compiler.submodel import names_read
 
-__all__ = ["check_initializers", "check_operators", "put_in_order"]
+__all__ = ["check_initializers", "check_operators", "put_in_order", "wanted_bytes"]
 
 _AGAIN = "export the model again"
 
@@ -159,12 +159,12 @@ def check_initializers(graph: onnx.GraphProto) -> None:
         if min(tensor.dims, default=0) < 0:
             raise ModelError(f"the constant {tensor.name!r} has a negative size; {_AGAIN}")
         here = tensor.data_location != TensorProto.EXTERNAL and tensor.HasField("raw_data")
-        if here and len(tensor.raw_data) != _wanted(tensor):
+        if here and len(tensor.raw_data) != wanted_bytes(tensor):
             reader = next(_readers(graph, tensor.name), "the model")
             kind = TensorProto.DataType.Name(tensor.data_type).lower()
             raise ModelError(
                 f"the constant {tensor.name!r} of {reader} has {len(tensor.raw_data):,} bytes, and "
-                f"{kind} {list(tensor.dims)} takes {_wanted(tensor):,}; {_AGAIN}"
+                f"{kind} {list(tensor.dims)} takes {wanted_bytes(tensor):,}; {_AGAIN}"
             )
 
 
@@ -180,7 +180,7 @@ _NARROW = {
 }
 
 
-def _wanted(tensor: onnx.TensorProto) -> int:
+def wanted_bytes(tensor: onnx.TensorProto) -> int:
     """Bytes of a constant's data."""
     count = math.prod(tensor.dims)
     if tensor.data_type in _NARROW:
