@@ -1,8 +1,11 @@
 """Graph to program: places, instructions, tokens, memory map."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from hpu.compiler.allocate import Planner, Scratch, Space, allocate, describe, home, refusal
+from hpu.compiler.cells import with_cells
+from hpu.compiler.choose import choose_cells
 from hpu.compiler.context import Context, Place, load_pieces
 from hpu.compiler.emit import Emitter
 from hpu.compiler.errors import UnsupportedError
@@ -34,6 +37,7 @@ from hpu.compiler.slices import choose_runs, slice_graph
 from hpu.compiler.sync import insert_tokens
 from hpu.compiler.weights_image import Image
 from hpu.hw.config import Config
+from hpu.runtime.cell import Cell
 from hpu.runtime.layout import tensor_bytes
 from hpu.runtime.program import NodeRange, Port, Program, Segment
 
@@ -43,10 +47,17 @@ __all__ = ["compile_graph", "lower_op", "macs", "memory_map", "planner"]
 _ALIGN = 4096
 
 
-def compile_graph(graph: Graph, config: Config, *, keep: bool = False) -> Program:
+def compile_graph(
+    graph: Graph,
+    config: Config,
+    *,
+    keep: bool = False,
+    cells: Mapping[str, Cell] | None = None,
+) -> Program:
     """The program that runs ``graph`` on ``config``; the same bytes for the same graph.
 
     With ``keep`` every tensor that an operation gives is stored, and listed in ``Program.kept``.
+    ``cells`` are those of the tensors that are not plain; chosen by cost when not given.
 
     Raises
     ------
@@ -57,6 +68,9 @@ def compile_graph(graph: Graph, config: Config, *, keep: bool = False) -> Progra
     check_overflow(graph)
     kept = _kept(graph) if keep else []
     graph = _separate(graph)
+    if cells is None:
+        cells = choose_cells(graph, config)
+    graph = with_cells(graph, cells, config)
     graph, bases, scratch = _place(graph, config, whole=keep)
     addresses, end = memory_map(graph, config, bases, kept)
     _check_extent(end, config)
@@ -157,7 +171,7 @@ def memory_map(
     end = 0
     for name in dict.fromkeys(names):
         addresses[name] = end
-        end = _aligned(end + tensor_bytes(graph.tensors[name].shape, config))
+        end = _aligned(end + tensor_bytes(graph.tensors[name].stored, config))
     return addresses, end
 
 
@@ -166,9 +180,8 @@ def _aligned(address: int) -> int:
 
 
 def _ports(graph: Graph, hosts: list[HostTensor], addresses: dict[str, int]) -> tuple[Port, ...]:
-    return tuple(
-        Port.of(host, addresses[host.tensor], graph.tensors[host.tensor].shape) for host in hosts
-    )
+    tensors = ((host, graph.tensors[host.tensor]) for host in hosts)
+    return tuple(Port.of(host, addresses[t.name], t.shape, t.cell) for host, t in tensors)
 
 
 def planner(config: Config) -> Planner:
@@ -201,7 +214,7 @@ def _lower(graph: Graph, context: Context, scratch: list[Scratch]) -> tuple[Node
                 _load_input(context, tensor)
         lower_op(context, op, memory)
         count = len(context.emitter) - first
-        nodes.append(NodeRange(first, count, describe(op), type(op).__name__, macs(op)))
+        nodes.append(NodeRange(first, count, describe(op), type(op).__name__, macs(op), op.mapping))
     return tuple(nodes)
 
 

@@ -13,7 +13,7 @@ __all__ = ["elementwise_axes", "lower_elementwise"]
 
 def elementwise_axes(op: Op) -> tuple[Axis, Axis]:
     """Every result uses the one input position that it stands at."""
-    return Axis(op.x.shape[1]), Axis(op.x.shape[2])
+    return Axis(op.x.stored[1]), Axis(op.x.stored[2])
 
 
 def lower_elementwise(context: Context, op: Op, scratch: Scratch) -> None:

@@ -8,12 +8,14 @@ while the array is the slower.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 
 from hpu.compiler.allocate import tensor_words
+from hpu.compiler.cells import mapping_of
 from hpu.compiler.ir import Binary, Conv, Fetch, Graph, Op, Pool, Residual, Tensor, Unary
 from hpu.hw.config import Config
-from hpu.runtime.layout import block_widths, tensor_bytes
+from hpu.runtime.layout import tensor_bytes
 
 __all__ = ["Run", "choose_runs", "slice_graph"]
 
@@ -188,10 +190,18 @@ def _ending(graph: Graph, end: int) -> Iterator[Run]:
     for first in range(end - 1, max(end - _LONGEST, 0) - 1, -1):
         if not _is_sliceable(graph.ops[first], batch):
             return
+        together = _together(graph.ops[first:end])
         images = batch // 2
         while images:
-            yield Run(first, end, images)
+            if images % together == 0:
+                yield Run(first, end, images)
             images //= 2
+
+
+def _together(ops: Sequence[Op]) -> int:
+    """The least number of images that are whole words of every tensor."""
+    tensors = (tensor for op in ops for tensor in (*op.inputs, op.out))
+    return math.lcm(*(tensor.cell.images for tensor in tensors))
 
 
 def _is_sliceable(op: Op, batch: int) -> bool:
@@ -211,7 +221,7 @@ class _Costs:
         self._last = {t.name: i for i, op in enumerate(graph.ops) for t in op.inputs}
         self._last |= {host.tensor: len(graph.ops) for host in graph.outputs}
         self._ops = [_OpCost.of(op, config) for op in graph.ops]
-        out = tensor_bytes(graph.ops[-1].out.shape, config)
+        out = tensor_bytes(graph.ops[-1].out.stored, config)
         self._store = out / config.dram_bytes_per_cycle
 
     def of(self, run: Run) -> float:
@@ -278,11 +288,8 @@ class _OpCost:
 
     @classmethod
     def of(cls, op: Op, config: Config) -> "_OpCost":
-        n, y, x, c = op.out.shape
-        blocks = len(block_widths(c, config))
         if not isinstance(op, Conv):
             window = op.kernel[0] * op.kernel[1] if isinstance(op, Pool) else 1
-            return cls(n * y * x * blocks * window, 0)
-        rows = op.weight[0].size
-        passes = -(-rows // config.rows) * blocks
-        return cls(n * y * x * passes, _SPARE * op.weight.size / config.dram_bytes_per_cycle)
+            return cls(tensor_words(op.out, config) * window, 0)
+        mapped = mapping_of(op, config)
+        return cls(max(mapped.matrix, mapped.vector), _SPARE * mapped.fetch)

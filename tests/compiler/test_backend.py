@@ -143,7 +143,7 @@ def test_refuses_a_window_that_does_not_fit(random_graphs):
 
 def test_refuses_numbers_beyond_a_field(random_graphs):
     b = random_graphs.Builder(1)
-    y = b.conv(b.input(1, 600, 1, 1), 1, (2, 1), strides=(300, 1))
+    y = b.conv(b.input(1, 601, 1, 1), 1, (1, 1), strides=(300, 1))
     assert refusal(b.graph(y), LAB) == ("Conv node 'conv0': MATMUL.y_step must be 0 … 255, not 300")
 
 
@@ -159,6 +159,6 @@ def test_refuses_more_memory_than_addresses_reach(random_graphs):
     y = b.unary(b.input(40, 40, 40, 1))
     small = dataclasses.replace(LAB, addr_bits=16)
     assert refusal(b.graph(y), small) == (
-        "the network needs 516096 bytes of DRAM or more, and 16-bit addresses do not reach that "
+        "the network needs 131072 bytes of DRAM or more, and 16-bit addresses do not reach that "
         "far; use a smaller batch"
     )
