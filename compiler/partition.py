@@ -38,11 +38,6 @@ class HostPart:
     model: onnx.ModelProto
     nodes: tuple[str, ...]
 
-    @property
-    def outputs(self) -> list[str]:
-        """Names of the values that it gives."""
-        return [value.name for value in self.model.graph.output]
-
 
 @dataclasses.dataclass(frozen=True)
 class HpuPart:

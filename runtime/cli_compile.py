@@ -55,10 +55,10 @@ def check(
     """
     from hpu.compiler.placement import refuse_fallback
     from hpu.runtime.cli_tables import placement_table
-    from hpu.runtime.placement import placements
+    from hpu.runtime.placement import look
     from hpu.runtime.source import configuration
 
-    placed = placements(model, configuration(config), batch, dims, force_hpu)
+    placed, costs = look(model, configuration(config), batch, dims, force_hpu)
     host = sum(entry.on_host for entry in placed)
     console().print(placement_table(placed))
     if no_fallback:
@@ -67,6 +67,9 @@ def check(
     if host:
         text = f"{len(placed) - host} of {len(placed)} nodes run on {config}, {host} on the host"
     console().print(f"[bold]{model}[/]: {text}")
+    for number, cost in enumerate(costs, start=1):
+        region = f"region {number} of the HPU" if len(costs) > 1 else "the HPU's region"
+        console().print(f"{region}: {cost} on the configuration's host")
 
 
 @click.command("compile")

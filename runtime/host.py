@@ -155,11 +155,12 @@ class PackageRunner:
                 runs.append(run)
                 known |= outputs
             else:
-                runs.append(self._milliseconds(part, known))
+                runs.append(self.milliseconds(part, known))
                 known |= self._part(part, known)
         return {value.name: known[value.name] for value in package.outputs}, runs
 
-    def _milliseconds(self, part: HostModel, known: Mapping[str, Any]) -> float:
+    def milliseconds(self, part: HostModel, known: Mapping[str, Any]) -> float:
+        """What onnxruntime takes for a part on this computer: the least of a few runs."""
         self._part(part, known)  # makes the session, and warms up
         best = total = 0.0
         for _turn in range(_TURNS):

@@ -24,7 +24,7 @@ from hpu.compiler.quantise import is_float, quantise
 from hpu.hw.config import Config
 from hpu.runtime.interface import NodeArg, is_batched
 from hpu.runtime.package import HostModel, Package, Value
-from hpu.runtime.planning import declared, outputs_of, plan
+from hpu.runtime.planning import declared, host_model, outputs_of, plan
 from hpu.runtime.source import Calibration, Network, Source, first_size, node_args
 
 __all__ = ["open_model"]
@@ -136,6 +136,9 @@ class _Compiled:
             return self._packages[key]
         return self._planned(load_model(self._model, batch, any_opset=bool(self._held)), key)
 
+    def whole(self, batch: int) -> HostModel | None:
+        return host_model(load_model(self._model, batch, any_opset=bool(self._held)))
+
     def _planned(self, bound: onnx.ModelProto, key: int | None) -> Package:
         package = plan(bound, self._config, self._held, self._force_hpu)
         self.placements = package.placements
@@ -193,6 +196,9 @@ class _InPlace:
 
     def package(self, batch: int) -> Package:
         return self._package
+
+    def whole(self, batch: int) -> HostModel | None:
+        return None
 
 
 def _light(path: Path) -> onnx.ModelProto:

@@ -16,7 +16,7 @@ from hpu.runtime.interface import tensor_text
 from hpu.runtime.package import HostModel, Package, Part, Value
 from hpu.runtime.program import Program
 
-__all__ = ["cut_for", "declared", "outputs_of", "plan", "type_text"]
+__all__ = ["cut_for", "declared", "host_model", "outputs_of", "plan", "type_text"]
 
 
 def plan(
@@ -60,11 +60,16 @@ def _part(part: HostPart | HpuPart) -> Part:
     if isinstance(part, HpuPart):
         assert isinstance(part.compiled, Program)
         return part.compiled
+    return host_model(part.model)
+
+
+def host_model(model: onnx.ModelProto) -> HostModel:
+    """A model as a part for onnxruntime."""
     return HostModel(
-        model=part.model.SerializeToString(),
-        inputs=tuple(value.name for value in model_inputs(part.model)),
-        outputs=tuple(part.outputs),
-        external=any(map(is_external, part.model.graph.initializer)),
+        model=model.SerializeToString(),
+        inputs=tuple(value.name for value in model_inputs(model)),
+        outputs=tuple(value.name for value in model.graph.output),
+        external=any(map(is_external, model.graph.initializer)),
     )
 
 

@@ -171,6 +171,16 @@ class InferenceSession:
         outputs, runs = self._runner.measure(package, arrays)
         return Measurement(outputs, package, runs, batch)
 
+    def host_milliseconds(self, feeds: Mapping[str, Any]) -> float | None:
+        """What onnxruntime takes for the whole quantised model on this computer.
+
+        None where there is no such model: a program file, or one that is too large.
+        """
+        arrays = check_feeds(feeds, self._source.inputs)
+        batch = self._source.fixed or batch_of(arrays, self._source.inputs)
+        whole = self._source.whole(batch)
+        return None if whole is None else self._runner.milliseconds(whole, arrays)
+
     def _chosen(self, names: Sequence[str] | None) -> list[str]:
         known = [arg.name for arg in self._source.outputs]
         for name in names or ():

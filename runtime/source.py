@@ -11,7 +11,7 @@ from hpu.hw.config import Config, by_name
 from hpu.runtime import program as files
 from hpu.runtime.errors import HpuError
 from hpu.runtime.interface import NodeArg, tensor_text
-from hpu.runtime.package import Package, Value, load_any
+from hpu.runtime.package import HostModel, Package, Value, load_any
 from hpu.runtime.program import Port, Program
 
 if TYPE_CHECKING:
@@ -59,6 +59,10 @@ class Source(Protocol):
 
     def package(self, batch: int) -> Package:
         """The package for ``batch``."""
+        ...
+
+    def whole(self, batch: int) -> HostModel | None:
+        """All of the (quantised) model for onnxruntime; None where there is none beside."""
         ...
 
     @property
@@ -355,3 +359,6 @@ class _Given:
 
     def package(self, batch: int) -> Package:
         return self._package
+
+    def whole(self, batch: int) -> HostModel | None:
+        return None

@@ -1,6 +1,7 @@
 """The command line: every verb, and every user's error in one sentence with exit status 2."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -124,7 +125,9 @@ def test_assembler_and_disassembler_are_inverse(folder, tmp_path):
 
 
 def test_check_says_what_runs(folder, tmp_path, quantised):
-    assert "all" in succeed("check", folder / "m.onnx", *CONFIG)
+    text = succeed("check", folder / "m.onnx", *CONFIG)
+    assert "nodes run on lab-16" in text
+    assert re.search(r"the HPU's region: at most .* µs against .* µs on the config", text)
     assert "all 5 nodes run" in " ".join(succeed("check", folder / "float.onnx", *CONFIG).split())
     strange = onnx.ModelProto()
     strange.CopyFrom(quantised)

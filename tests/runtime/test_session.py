@@ -70,6 +70,14 @@ def test_a_saved_program_gives_the_same(quantised, inputs, tmp_path):
     assert session.config.name == CONFIG
 
 
+def test_the_host_is_timed_beside(quantised, inputs, tmp_path):
+    session = hpu.InferenceSession(quantised, config=CONFIG)
+    assert 0 < session.host_milliseconds({"x": inputs}) < 1000
+    hpu.compile(quantised, config=CONFIG, batch=5).save(tmp_path / "small.hpu")
+    program = hpu.InferenceSession(tmp_path / "small.hpu")
+    assert program.host_milliseconds({"x": inputs}) is None
+
+
 def test_a_float_model_is_quantised(float_model, quantised, inputs, calibration):
     session = hpu.InferenceSession(float_model, config=CONFIG, calibration={"x": calibration})
     (found,) = session.run(None, {"x": inputs})
