@@ -5,13 +5,13 @@ import functools
 import math
 from collections.abc import Iterator, Mapping
 
-from hpu.compiler.ir import Conv, Graph, Op, Residual, Tensor
+from hpu.compiler.ir import Binary, Conv, Graph, Op, Pool, Residual, Tensor, Unary
 from hpu.compiler.packing import passes_of
 from hpu.compiler.sweep import Geometry, sweep_of
 from hpu.hw.config import Config
 from hpu.runtime.cell import PLAIN, Cell, Shape
 
-__all__ = ["SPATIAL", "Mapped", "best_mapping", "mapping_of", "with_cells"]
+__all__ = ["SPATIAL", "Mapped", "best_mapping", "mapping_of", "with_cells", "works_by_lane"]
 
 #: Rows and columns of pixels that may share a word, or a row of results.
 SPATIAL = ((1, 1), (1, 2), (2, 1), (2, 2), (1, 4), (1, 8))
@@ -41,13 +41,42 @@ class Mapped:
 
 
 def with_cells(graph: Graph, cells: Mapping[str, Cell], config: Config) -> Graph:
-    """``graph`` with its tensors in the cells named, every other plain, and mappings in words."""
+    """``graph`` with its tensors in the cells named, every other plain, and mappings in words.
+
+    Raises
+    ------
+    ValueError
+        When an operation cannot take its tensors in these cells; names its nodes.
+    """
     tensors = {
         name: dataclasses.replace(tensor, cell=cells.get(name, PLAIN))
         for name, tensor in graph.tensors.items()
     }
-    ops = [_explained(_with_tensors(op, tensors), config) for op in graph.ops]
+    ops = [_explained(_checked(_with_tensors(op, tensors)), config) for op in graph.ops]
     return Graph(ops, graph.inputs, graph.outputs, tensors)
+
+
+def works_by_lane(op: Op) -> bool:
+    """Whether ``op`` treats every lane by itself, so that all its tensors share a cell.
+
+    A pool's windows are made of words: only images may share one.
+    """
+    return isinstance(op, (Binary, Unary, Pool))
+
+
+def _checked(op: Op) -> Op:
+    cells = {tensor.cell for tensor in (*op.inputs, op.out)}
+    if isinstance(op, Conv):
+        good = op.residual is None or op.residual.tensor.cell == op.out.cell
+    elif works_by_lane(op):
+        spatial = op.out.cell.rows * op.out.cell.cols > 1
+        good = len(cells) == 1 and not (spatial and isinstance(op, Pool))
+    else:
+        good = cells == {PLAIN}
+    if not good:
+        found = ", ".join(sorted(map(str, cells)))
+        raise ValueError(f"the cells of {'+'.join(op.nodes)} must go together, not be {found}")
+    return op
 
 
 def _with_tensors(op: Op, tensors: Mapping[str, Tensor]) -> Op:
@@ -64,10 +93,20 @@ def _with_tensors(op: Op, tensors: Mapping[str, Tensor]) -> Op:
 
 
 def mapping_of(op: Conv, config: Config) -> Mapped:
-    """What ``op`` costs between the cells of its tensors."""
+    """What ``op`` costs between the cells of its tensors.
+
+    Raises
+    ------
+    ValueError
+        When it cannot go between them.
+    """
     residual = op.residual is not None
     best = best_mapping(Geometry.of(op), op.x.cell, op.out.cell, config, residual=residual)
-    assert best is not None, f"{op.nodes} cannot go from {op.x.cell} to {op.out.cell}"
+    if best is None:
+        raise ValueError(
+            f"the cells of {'+'.join(op.nodes)} must be ones that it can go between, "
+            f"not {op.x.cell} and {op.out.cell}"
+        )
     return best
 
 
@@ -75,8 +114,8 @@ def _explained(op: Op, config: Config) -> Op:
     """``op`` with its columns, and its mapping in words."""
     if not isinstance(op, Conv):
         return op
-    best, residual = mapping_of(op, config), op.residual is not None
-    plain = best_mapping(Geometry.of(op), PLAIN, PLAIN, config, residual=residual)
+    best = mapping_of(op, config)
+    plain = _mapped(Geometry.of(op), PLAIN, PLAIN, config, PLAIN)
     assert plain is not None
     text = f"{best.passes} {'pass' if best.passes == 1 else 'passes'} for "
     text += "a pixel" if best.pixels == 1 else f"{best.pixels} pixels"

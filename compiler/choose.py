@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 
 from ortools.sat.python import cp_model
 
-from hpu.compiler.cells import SPATIAL, best_mapping
-from hpu.compiler.ir import Binary, Conv, Graph, Op, Pool, Tensor, Unary
+from hpu.compiler.cells import SPATIAL, best_mapping, works_by_lane
+from hpu.compiler.ir import Conv, Graph, Op, Pool, Tensor
 from hpu.compiler.sweep import Geometry
 from hpu.hw.config import Config
 from hpu.runtime.cell import PLAIN, Cell, Shape
@@ -69,7 +69,7 @@ class _Problem:
         """The cells of every tensor; plain where an operation knows of no others."""
         choices = {n: candidates(t.shape, self.config) for n, t in graph.tensors.items()}
         for op in graph.ops:
-            if not isinstance(op, (Conv, Binary, Unary, Pool)):
+            if not (isinstance(op, Conv) or works_by_lane(op)):
                 choices |= {tensor.name: [PLAIN] for tensor in (*op.inputs, op.out)}
         return choices
 
@@ -121,7 +121,7 @@ class _Problem:
     def _rows(self, op: Op) -> Iterator[_Row]:
         if isinstance(op, Conv):
             yield from self._conv_rows(op)
-        elif isinstance(op, (Binary, Unary, Pool)):
+        elif works_by_lane(op):
             yield from self._vector_rows(op)
         else:
             yield {tensor.name: PLAIN for tensor in (*op.inputs, op.out)}, 0.0
