@@ -33,11 +33,11 @@ __all__ = [
     "BUSY",
     "LIMITS",
     "RESOURCES",
+    "array_use",
     "fetched",
     "limit_of",
     "load_of",
     "shares",
-    "utilisations",
     "work",
 ]
 
@@ -100,12 +100,10 @@ def fetched(spans: Timeline, cycles: np.ndarray) -> Timeline:
     return Timeline(spans.unit, spans.pc, spans.start - cycles, spans.start)
 
 
-def utilisations(
-    program: Program, config: Config, spans: Timeline, windows: np.ndarray, layer: np.ndarray
-) -> list[float]:
-    """Useful MACs done in the windows of every layer over what the array could do in them.
+def array_use(program: Program, config: Config, spans: Timeline, windows: np.ndarray) -> np.ndarray:
+    """Useful MACs done in every window over what the array could do in it (float64 [n]).
 
-    A node's MACs are spread over its rows of the array. Parameters as of :func:`shares`.
+    A node's MACs are spread over its rows of the array.
     """
     owner = node_of(spans.pc, program.nodes)
     rows = matrix_rows(program)[spans.pc].astype(float)
@@ -113,9 +111,8 @@ def utilisations(
     macs = np.array([0, *(node.macs for node in program.nodes)])
     each = np.divide(macs, total, out=np.zeros(len(macs)), where=total > 0)
     done = done_by(served(spans), rows * each[owner + 1], windows)
-    length = np.bincount(layer, windows[:, 1] - windows[:, 0])
-    used = np.bincount(layer, done[:, 1] - done[:, 0])
-    return np.clip(used / np.maximum(length, 1) / config.peak_macs, 0, 1).tolist()
+    length = np.maximum(windows[:, 1] - windows[:, 0], 1)
+    return np.clip((done[:, 1] - done[:, 0]) / length / config.peak_macs, 0, 1)
 
 
 def limit_of(share: Mapping[str, float], cycles: int) -> str:

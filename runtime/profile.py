@@ -11,9 +11,9 @@ from hpu.compiler.placement import Placement
 from hpu.hw import csr
 from hpu.hw.config import Config
 from hpu.hw.isa import Unit
-from hpu.runtime.limits import LIMITS, limit_of, shares, utilisations, work
+from hpu.runtime.limits import LIMITS, limit_of, shares, work
 from hpu.runtime.package import Package
-from hpu.runtime.program import Program
+from hpu.runtime.program import NodeRange, Program
 from hpu.runtime.timeline import Timeline, busy, layers, node_of, timeline, windows
 from hpu.runtime.traffic import instruction_units, read_bytes, written_bytes
 
@@ -69,8 +69,8 @@ class NodeProfile(msgspec.Struct, frozen=True, kw_only=True):
     end: int | None = None
     #: Cycles in which the matrix unit ran an instruction of the node.
     matrix_cycles: int | None = None
-    #: Useful MACs done in the node's time, its own or of nodes that overlap with it, over what the
-    #: array could do; never above 1.
+    #: MACs over what the array could do in ``cycles``, or in ``matrix_cycles`` where these are
+    #: more because the node overlapped with others.
     utilisation: float | None = None
     #: What limits it, a key of ``limits.LIMITS``, and each resource's share of its time.
     limit: str | None = None
@@ -337,7 +337,6 @@ def _layer_times(
     parts = windows(spans, program.nodes)
     worked = shares(spans, work(program, config, spans), parts, index)
     added = _by_layer(parts[:, 1] - parts[:, 0], index, len(found))
-    used = utilisations(program, config, spans, parts, index)
     limits = [limit_of(share, int(cycles)) for share, cycles in zip(worked, added, strict=True)]
     _spread(added, run.cycles)
     matrix = _by_layer(busy(spans, Unit.MATRIX, program.nodes), index, len(found))
@@ -349,12 +348,12 @@ def _layer_times(
             "start": int(spans.start[owner == k].min(initial=run.cycles)),
             "end": int(spans.end[owner == k].max(initial=0)),
             "matrix_cycles": int(matrix[k]),
-            "utilisation": used[k],
+            "utilisation": _utilisation(layer, max(int(added[k]), int(matrix[k])), config),
             "limit": limits[k],
             "work": worked[k],
             "causes": causes[k] if causes else None,
         }
-        for k in range(len(found))
+        for k, layer in enumerate(found)
     ]
 
 
@@ -374,6 +373,10 @@ def _spread(added: np.ndarray, cycles: int) -> None:
     """Charge what comes before the first start and after the last end to the first node."""
     if len(added):
         added[0] += cycles - added.sum()
+
+
+def _utilisation(layer: NodeRange, cycles: int, config: Config) -> float:
+    return layer.macs / (cycles * config.peak_macs) if cycles else 0.0
 
 
 def describe_program(program: Program, config: Config) -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hpu.hw.config import Config
 from hpu.hw.isa import INSTRUCTION_BYTES, Unit
-from hpu.runtime.limits import fetched, utilisations
+from hpu.runtime.limits import array_use, fetched
 from hpu.runtime.profile import NodeProfile, Profile
 from hpu.runtime.program import Program
 from hpu.runtime.timeline import Timeline, done_by, layers, node_of, served, windows
@@ -54,7 +54,7 @@ def _layers(profile: Profile, program: Program, config: Config, spans: Timeline)
     """Layers, each with its windows: from, to, and the share of the array's peak."""
     _found, index = layers(program.nodes)
     parts = windows(spans, program.nodes)
-    share = utilisations(program, config, spans, parts, np.arange(len(parts)))
+    share = array_use(program, config, spans, parts).tolist()
     rows = [[int(a), int(b), round(s, 5)] for (a, b), s in zip(parts, share, strict=True)]
     return [
         {

@@ -8,7 +8,7 @@ import pytest
 import hpu
 from hpu.hw.config import CONFIGS
 from hpu.hw.isa import Unit
-from hpu.runtime.limits import RESOURCES, limit_of, load_of, shares, work
+from hpu.runtime.limits import RESOURCES, array_use, limit_of, load_of, shares, work
 from hpu.runtime.measure import with_cycles
 from hpu.runtime.profile import Run, profile_of
 from hpu.runtime.program import NodeRange
@@ -115,11 +115,11 @@ def test_the_array_is_never_used_more_than_whole(quantised):
     program = hpu.compile(quantised, config="lab-16", batch=3)
     run = with_cycles(program, LAB, Run({}))
     profile = profile_of(program, LAB, "functional", run)
-    first = run.cycles - timeline(run.events).end.max()  # cycles before the first start
-    lengths = [node.cycles - (first if k == 0 else 0) for k, node in enumerate(profile.nodes)]
-    macs = [n.utilisation * c * 256 for n, c in zip(profile.nodes, lengths, strict=True)]
-    assert sum(macs) == pytest.approx(profile.macs, rel=1e-6)
-    assert all(0 <= node.utilisation <= 1 for node in profile.nodes)
+    spans = timeline(run.events)
+    parts = windows(spans, program.nodes)
+    use = array_use(program, LAB, spans, parts)
+    assert (use * (parts[:, 1] - parts[:, 0])).sum() * 256 == pytest.approx(profile.macs)
+    assert all(0 <= node.utilisation <= 1 for node in profile.nodes) and use.max() <= 1
 
 
 def test_with_little_bandwidth_instructions_are_waited_for(quantised):

@@ -9,7 +9,7 @@ from hpu.cli import cli
 from hpu.hw.config import CONFIGS
 from hpu.runtime.agreement import same_bytes, tensors
 from hpu.runtime.execution import Executor
-from hpu.runtime.measure import measure
+from hpu.runtime.measure import measure_network
 
 LAB = CONFIGS["lab-16"]
 
@@ -31,7 +31,8 @@ def test_measured_cycles_are_accounted_for(quantised, inputs):
     session = hpu.InferenceSession(
         quantised, device="rtl", config=LAB, progress=lambda *stage: stages.append(stage)
     )
-    measured = measure(session, {"x": inputs})
+    network = measure_network(session, {"x": inputs})
+    (measured,) = network.programs
     profile = measured.profile
     assert profile.attributed == 1
     assert sum(node.cycles for node in profile.nodes) == profile.cycles
@@ -43,7 +44,7 @@ def test_measured_cycles_are_accounted_for(quantised, inputs):
             assert cycles == pytest.approx(profile.counters[counter], rel=0.02, abs=64), unit
     assert stages[-1][0] == "simulating cycles"
     functional = hpu.InferenceSession(quantised, config=LAB).run(None, {"x": inputs})[0]
-    np.testing.assert_array_equal(measured.outputs["y"], functional)
+    np.testing.assert_array_equal(network.outputs["y"], functional)
 
 
 def test_profile_by_the_command_line(quantised, tmp_path):
