@@ -60,7 +60,7 @@ def disasm(program: Path) -> None:
 def _instructions(path: Path) -> list[bytes]:
     """The instructions of every program in a file."""
     from hpu.hw.isa import INSTRUCTION_BYTES
-    from hpu.runtime import program as files
+    from hpu.runtime import program_file as files
     from hpu.runtime.errors import HpuError
     from hpu.runtime.package import load_any
 

@@ -76,7 +76,7 @@ def compare(model: Path, source: Path, target: Path | None, **options: Any) -> N
     from hpu.runtime.compare import compare as run
     from hpu.runtime.errors import InputError
     from hpu.runtime.files import write_atomically
-    from hpu.runtime.program import is_program
+    from hpu.runtime.program_file import is_program
     from hpu.runtime.progress import Progress
 
     if is_program(model):

@@ -13,10 +13,10 @@ import msgspec
 
 from hpu.compiler.placement import Placement
 from hpu.hw.config import Config
-from hpu.runtime import program as files
+from hpu.runtime import program_file as files
 from hpu.runtime.errors import ProgramError
 from hpu.runtime.files import write_atomically
-from hpu.runtime.program import Program
+from hpu.runtime.program import Program, check_digest
 
 __all__ = ["HostModel", "Package", "Part", "Value", "load_any"]
 
@@ -79,7 +79,7 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
         ProgramError
             When it is for another configuration.
         """
-        files.check_digest(self.config_name, self.config_digest, config)
+        check_digest(self.config_name, self.config_digest, config)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the package to ``path``, whole or not at all.

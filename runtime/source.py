@@ -8,7 +8,7 @@ import numpy as np
 
 from hpu.compiler.placement import SLOWER, Placement, refuse_fallback
 from hpu.hw.config import Config, by_name
-from hpu.runtime import program as files
+from hpu.runtime import program_file as files
 from hpu.runtime.errors import HpuError
 from hpu.runtime.interface import NodeArg, tensor_text
 from hpu.runtime.package import HostModel, Package, Value, load_any

@@ -14,7 +14,7 @@ from hpu.compiler.errors import ModelError, UnsupportedError
 from hpu.compiler.importer.batch import change_batch
 from hpu.compiler.importer.external import array_of, set_aside
 from hpu.compiler.importer.sound import check_initializers, check_operators, put_in_order
-from hpu.runtime.program import is_program
+from hpu.runtime.program_file import is_program
 
 __all__ = [
     "bind_dims",

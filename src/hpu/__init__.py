@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hpu.runtime.errors import HpuError, HpuWarning, InputError, ProgramError
     from hpu.runtime.package import Package
     from hpu.runtime.program import Program
-    from hpu.runtime.program import load as load_program
+    from hpu.runtime.program_file import load as load_program
     from hpu.runtime.session import InferenceSession
     from hpu.runtime.source import compile_network as compile
 
@@ -53,7 +53,7 @@ _PLACES = {
     "ProgramError": ("hpu.runtime.errors", "ProgramError"),
     "UnsupportedError": ("hpu.compiler.errors", "UnsupportedError"),
     "compile": ("hpu.runtime.source", "compile_network"),
-    "load_program": ("hpu.runtime.program", "load"),
+    "load_program": ("hpu.runtime.program_file", "load"),
 }
 
 

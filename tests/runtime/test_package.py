@@ -151,7 +151,7 @@ def test_nonsense_with_a_right_checksum_is_refused(package, tmp_path, change, re
 
 
 def test_a_header_of_wrong_fields_is_refused(tmp_path):
-    from hpu.runtime.program import prefix
+    from hpu.runtime.program_file import prefix
 
     header = msgspec.msgpack.encode({"parts": 3})
     body = prefix(packages.FORMAT_VERSION, header) + header

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from hpu.hw.config import CONFIGS
-from hpu.runtime import program as files
+from hpu.runtime import program_file as files
 from hpu.runtime.errors import HpuError, ProgramError
 from hpu.runtime.program import NodeRange, Port, Program, Segment
 from hpu.runtime.residence import Residence
