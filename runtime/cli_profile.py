@@ -57,12 +57,9 @@ def profile(
         session = InferenceSession(model, progress=progress, **options)
         feeds = _feeds(session, source, options["batch"])
         measured = measure_network(session, feeds)
-        on_host = session.host_milliseconds(feeds)
     print_fallbacks(session.placements)
     measured.write(model.name, json_path=json_path, html_path=html_path, trace_path=trace_path)
     _print(measured.profile(model.name), [json_path, html_path, trace_path])
-    if on_host is not None:
-        console().print(f"all of it by onnxruntime on this computer: {1e3 * on_host:,.1f} µs")
 
 
 def _feeds(

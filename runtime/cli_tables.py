@@ -170,3 +170,6 @@ def _summary(network: "NetworkProfile") -> Iterator[tuple[str, str]]:
         yield "host", escape(text) + (f" and {more} more" if more > 0 else "")
     yield "time", f"{time_text(network.milliseconds)} for a batch of {network.batch}"
     yield "inferences per second", f"{network.per_second:,.0f}"
+    if network.host_milliseconds is not None:
+        took = time_text(network.host_milliseconds)
+        yield "without the HPU", f"{took}: all of it by onnxruntime on this computer"

@@ -64,6 +64,8 @@ class MeasuredNetwork:
     parts: list[Measured | HostProfile]
     batch: int
     placements: tuple[Placement, ...] = ()
+    #: What onnxruntime takes for all of it on this computer, where it can be told.
+    host_milliseconds: float | None = None
 
     @property
     def programs(self) -> list[Measured]:
@@ -74,7 +76,11 @@ class MeasuredNetwork:
         """All numbers."""
         parts = [part.profile if isinstance(part, Measured) else part for part in self.parts]
         return NetworkProfile(
-            title=title, batch=self.batch, parts=parts, placements=list(self.placements)
+            title=title,
+            batch=self.batch,
+            parts=parts,
+            placements=list(self.placements),
+            host_milliseconds=self.host_milliseconds,
         )
 
     def write(
@@ -122,7 +128,7 @@ def measure(session: InferenceSession, feeds: Mapping[str, np.ndarray]) -> Measu
 
 
 def measure_network(session: InferenceSession, feeds: Mapping[str, np.ndarray]) -> MeasuredNetwork:
-    """Run ``feeds`` once and measure every part of the network.
+    """Run ``feeds`` once and measure every part of the network, and all of it on the host.
 
     Raises
     ------
@@ -139,7 +145,8 @@ def measure_network(session: InferenceSession, feeds: Mapping[str, np.ndarray]) 
         _measured(part, session, run) if isinstance(run, Run) else _host(part, run)
         for part, run in zip(found.package.parts, found.runs, strict=True)
     ]
-    return MeasuredNetwork(found.outputs, parts, found.batch, found.package.placements)
+    on_host = session.host_milliseconds(feeds)
+    return MeasuredNetwork(found.outputs, parts, found.batch, found.package.placements, on_host)
 
 
 def _why(placements: Sequence[Placement]) -> str:

@@ -193,6 +193,8 @@ class NetworkProfile(msgspec.Struct, frozen=True, kw_only=True):
     batch: int
     parts: list[Profile | HostProfile]
     placements: list[Placement] = []
+    #: What onnxruntime takes for all of the network on this computer, where it can be told.
+    host_milliseconds: float | None = None
 
     @property
     def programs(self) -> list[Profile]:
