@@ -16,10 +16,10 @@ __all__ = ["UnifiedBuffer"]
 class UnifiedBuffer(wiring.Component):
     """``ub_depth`` words of ``lanes`` bytes; a segment serves one read and one write per cycle.
 
-    Reads take ``UB_READ_LATENCY`` cycles and go before one another as matrix, vector, store;
-    writes as vector, load: a client is ready when no client before it uses its segment in that
-    cycle, in any lane group. So the matrix unit's reads and the vector unit's writes are always
-    accepted. A write is seen by reads accepted in later cycles. Addresses must be below
+    Reads take ``UB_READ_LATENCY`` cycles and go before one another as matrix, vector, store,
+    weights; writes as vector, load: a client is ready when no client before it uses its segment in
+    that cycle, in any lane group. So the matrix unit's reads and the vector unit's writes are
+    always accepted. A write is seen by reads accepted in later cycles. Addresses must be below
     ``ub_depth``: the units check.
     """
 
@@ -31,6 +31,7 @@ class UnifiedBuffer(wiring.Component):
                 "matrix": In(MatrixRead(config)),
                 "vector_read": In(UbRead(config)),
                 "store_read": In(UbRead(config)),
+                "weights_read": In(UbRead(config)),
                 "vector_write": In(UbWrite(config)),
                 "load_write": In(UbWrite(config)),
             }
@@ -47,6 +48,7 @@ class UnifiedBuffer(wiring.Component):
             self.matrix.data.eq(Cat(bank.matrix_r_data for bank in self._row_banks(banks))),
             self.vector_read.data.eq(Cat(bank.vector_r_data for bank in banks)),
             self.store_read.data.eq(Cat(bank.store_r_data for bank in banks)),
+            self.weights_read.data.eq(Cat(bank.weights_r_data for bank in banks)),
         ]
         return m
 
@@ -65,15 +67,18 @@ class UnifiedBuffer(wiring.Component):
         ).any()
 
     def _arbitrate(self, m):
-        vector, store = self.vector_read, self.store_read
-        reading, storing = self._segment(vector.addr), self._segment(store.addr)
+        ahead = []
+        for name in READERS[1:]:
+            port = getattr(self, f"{name}_read")
+            segment = self._segment(port.addr)
+            taken = [other.valid & (self._segment(other.addr) == segment) for other in ahead]
+            m.d.comb += port.ready.eq(~self._meets_matrix(segment) & ~Cat(taken).any())
+            ahead.append(port)
         writing, loading = (
             self._segment(self.vector_write.addr),
             self._segment(self.load_write.addr),
         )
         m.d.comb += [
-            vector.ready.eq(~self._meets_matrix(reading)),
-            store.ready.eq(~self._meets_matrix(storing) & ~(vector.valid & (reading == storing))),
             self.vector_write.ready.eq(1),
             self.load_write.ready.eq(~(self.vector_write.valid & (writing == loading))),
         ]

@@ -13,7 +13,7 @@ from hpu.hw.ram import Ram
 __all__ = ["READERS", "WRITERS", "BufferBank"]
 
 #: Clients, highest priority first.
-READERS = ("matrix", "vector", "store")
+READERS = ("matrix", "vector", "store", "weights")
 WRITERS = ("vector", "load")
 
 

@@ -43,6 +43,7 @@ __all__ = [
     "Reduce",
     "Source",
     "Space",
+    "TileSource",
     "Unit",
     "tap_fields",
     "tap_offsets",
@@ -59,6 +60,13 @@ class Space(enum.IntEnum):
     UB = 0
     PARAM = 1
     TABLE = 2
+
+
+class TileSource(enum.IntEnum):
+    """Where WEIGHTS takes a tile from."""
+
+    DRAM = 0
+    UB = 1
 
 
 class Source(enum.IntEnum):
@@ -199,12 +207,14 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     Instruction(
         Opcode.WEIGHTS,
         Unit.WEIGHTS,
-        "Fetch one weight tile of `rows` rows by `width` chunks into the weight FIFO; "
+        "Take one weight tile of `rows` rows by `width` chunks into the weight FIFO; "
         "the rest of the tile is zero.",
         (
             u64("dram", "DRAM byte address of row 0", high=lambda c: (1 << c.addr_bits) - 1),
             u16("rows", "rows fetched", low=1, high=lambda c: c.rows),
             u8("width", "chunks per row", low=1, high=lambda c: c.col_groups),
+            choice("source", TileSource, "where the tile is"),
+            u32("a_base", "source UB: word of row 0", high=ADDRESS_MASK),
         ),
         (
             Rule(

@@ -100,6 +100,7 @@ class Hpu(wiring.Component):
         wiring.connect(m, self.matrix.ub, self.buffer.matrix)
         wiring.connect(m, self.vector.ub_read, self.buffer.vector_read)
         wiring.connect(m, self.store.ub_read, self.buffer.store_read)
+        wiring.connect(m, self.weights.ub_read, self.buffer.weights_read)
         wiring.connect(m, self.vector.ub_write, self.buffer.vector_write)
         wiring.connect(m, self.load.ub_write, self.buffer.load_write)
         wiring.connect(m, self.weights.weights, self.matrix.weights)

@@ -22,6 +22,7 @@ __all__ = [
     "dram_rows",
     "loop",
     "matmul_taps",
+    "tile_words",
     "weight_rows",
     "window_taps",
 ]
@@ -174,6 +175,11 @@ def dram_rows(values: Values, config: Config) -> Box:
     pitch = config.pitch_chunks(values["width"]) * config.group
     counts = (values["n_count"], values["y_count"], values["x_count"])
     return Box(values["dram"], counts, (values["dram_n"], values["dram_y"], pitch))
+
+
+def tile_words(values: Values) -> Box:
+    """Unified-buffer words of the rows of a WEIGHTS that takes its tile from there."""
+    return Box(values["a_base"], (values["rows"],), (1,))
 
 
 def weight_rows(values: Values, config: Config) -> Box:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from hpu.hw.config import Config
-from hpu.hw.isa import Opcode, Operand, Source, Space
+from hpu.hw.isa import Opcode, Operand, Source, Space, TileSource
 from hpu.sim.access import (
     Box,
     count_of,
     dram_rows,
     loop,
     matmul_taps,
+    tile_words,
     weight_rows,
     window_taps,
 )
@@ -67,6 +68,8 @@ def _load(values: Values, config: Config) -> tuple[Operands, Operands]:
 
 
 def _weights(values: Values, config: Config) -> tuple[Operands, Operands]:
+    if values["source"] == TileSource.UB:
+        return [(Memory.UB, [tile_words(values)])], []
     return [(Memory.DRAM, [_dram(weight_rows(values, config), values["width"], config)])], []
 
 

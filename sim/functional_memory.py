@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from hpu.hw.csr import FaultCause
-from hpu.hw.isa import Space
-from hpu.sim.access import Box, count_of, dram_rows, loop, weight_rows
+from hpu.hw.isa import Space, TileSource
+from hpu.sim.access import Box, count_of, dram_rows, loop, tile_words, weight_rows
 from hpu.sim.state import FaultError, Reader, State, Step, Writer, last_of, require_small
 
 __all__ = ["prepare_load", "prepare_store", "prepare_weights"]
@@ -63,13 +63,21 @@ def _load_moves(state: State, values: Values, memory: np.ndarray) -> Iterator[tu
 
 def prepare_weights(state: State, values: Values) -> Step:
     """WEIGHTS as a step: one more tile in the FIFO."""
-    dram, source = _dram_pieces(state, weight_rows(values, state.config), values["width"])
-    rows = source.view(dram).view(np.int8)
+    rows = _tile_rows(state, values)
 
     def run() -> None:
-        state.fifo.append(rows.astype(np.float32))
+        state.fifo.append(rows().view(np.int8).astype(np.float32))
 
     return Step(run, {"WEIGHTS_COUNT": 1, "WEIGHTS_ROWS": values["rows"]})
+
+
+def _tile_rows(state: State, values: Values) -> Callable[[], np.ndarray]:
+    """A function that gives the tile's rows as pieces."""
+    if values["source"] == TileSource.UB:
+        return Reader(state, state.ub, tile_words(values), 0, values["width"]).pieces
+    dram, source = _dram_pieces(state, weight_rows(values, state.config), values["width"])
+    rows = source.view(dram)
+    return lambda: rows
 
 
 def prepare_store(state: State, values: Values) -> Step:

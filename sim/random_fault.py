@@ -25,9 +25,10 @@ from hpu.hw.isa import (
     Rule,
     Source,
     Space,
+    TileSource,
     Unit,
 )
-from hpu.sim.access import Box, count_of, loop, matmul_taps, window_taps
+from hpu.sim.access import Box, count_of, loop, matmul_taps, tile_words, window_taps
 from hpu.sim.random_instruction import Drawer, Values
 from hpu.sim.random_program import RandomProgram, add_tokens, encode, place
 from hpu.sim.schedule import MAX_TOKENS
@@ -166,6 +167,7 @@ def _loads(space: Space) -> Callable[[Values], bool]:
 
 
 _UB_OPERANDS: tuple[tuple[Opcode, str, Callable[[Values], bool]], ...] = (
+    (Opcode.WEIGHTS, "a", lambda v: v["source"] == TileSource.UB),
     (Opcode.MATMUL, "a", lambda v: any(matmul_taps(v))),
     (Opcode.STORE, "a", lambda v: True),
     (Opcode.VECTOR, "a", lambda v: v["source"] == Source.UB and any(window_taps(v))),
@@ -194,6 +196,8 @@ class _Operand:
         return setting.with_values(values, FaultCause.ADDRESS)
 
     def _boxes(self, values: Values) -> list[Box]:
+        if self.opcode == Opcode.WEIGHTS:
+            return [tile_words(values)]
         if self.prefix == "a" and self.opcode == Opcode.MATMUL:
             return [tap.box for tap in matmul_taps(values)]
         if self.prefix == "a" and self.opcode == Opcode.VECTOR:
@@ -215,8 +219,12 @@ def _beyond_dram(config: Config, seed: int) -> Iterator[FaultyProgram]:
     for opcode in (Opcode.LOAD, Opcode.WEIGHTS, Opcode.STORE):
         setting = _Setting(config, seed, f"{opcode.name} beyond the memory")
         address = (1 << config.addr_bits - 1) + 4096 * setting.rng.randrange(8)
-        values = setting.draw(opcode) | {"dram": address}
+        values = setting.draw(opcode, _from_dram) | {"dram": address}
         yield setting.with_values(values, FaultCause.AXI)
+
+
+def _from_dram(values: Values) -> bool:
+    return values["opcode"] != Opcode.WEIGHTS or values["source"] == TileSource.DRAM
 
 
 # Tokens

@@ -16,9 +16,19 @@ from hpu.hw.isa import (
     Reduce,
     Source,
     Space,
+    TileSource,
     tap_fields,
 )
-from hpu.sim.access import Box, count_of, dram_rows, loop, matmul_taps, weight_rows, window_taps
+from hpu.sim.access import (
+    Box,
+    count_of,
+    dram_rows,
+    loop,
+    matmul_taps,
+    tile_words,
+    weight_rows,
+    window_taps,
+)
 from hpu.sim.races import own_race
 
 __all__ = ["Drawer", "Values"]
@@ -191,8 +201,12 @@ class Drawer:
 
     def _weights(self) -> Values | None:
         values = self.fields(Opcode.WEIGHTS) | {"dram": 0}
+        values["source"] = int(TileSource.UB if self.chance(0.3) else TileSource.DRAM)
         if self.chance(0.4):
             values |= {"rows": self.config.rows, "width": self.config.col_groups}
+        if values["source"] == TileSource.UB:
+            boxes = [tile_words(values | {"a_base": 0})]
+            return values if self._place(values, "a", boxes) else None
         end = weight_rows(values, self.config).extent()[1] + values["width"] * self.config.group
         beats = (self.data - end) // self.config.axi_bytes
         return values | {"dram": self.config.axi_bytes * self.rng.randint(0, beats)}

@@ -9,7 +9,7 @@ import numpy as np
 from hpu.hw.config import Config
 from hpu.hw.isa import Operand, Source, Space
 from hpu.hw.matrix_control import ADDRESS_STAGES
-from hpu.sim.access import Tap, count_of, loop, matmul_taps, window_taps
+from hpu.sim.access import Tap, count_of, loop, matmul_taps, tile_words, window_taps
 from hpu.sim.cycles.constants import Times
 
 __all__ = ["Conflicts", "Reads", "walk"]
@@ -153,6 +153,23 @@ class Conflicts:
             return walk(cycle, rows, sorted(blocks)) - 1
 
         return accepted
+
+    def tile(self, values: dict[str, int]) -> Callable[[int], int]:
+        """From the first read of a WEIGHTS in the unified buffer to the cycle of its last.
+
+        The answer may grow as the matrix unit and the vector unit go on.
+        """
+        segments = tile_words(values).words() // self._words
+        runs = _encoded(np.left_shift(1, segments))
+
+        def finish(cycle: int) -> int:
+            for rows, mask in runs:
+                readings = (self._matrix, self._vector)
+                blocks = [block for r in readings for block in _blocks(r, mask, cycle)]
+                cycle = walk(cycle, rows, sorted(blocks))
+            return cycle - 1
+
+        return finish
 
     def _reads(self, values: dict[str, int]) -> Runs:
         """The steps of a VECTOR and what they read of the unified buffer."""

@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Callable
 
 from hpu.hw.config import Config
+from hpu.hw.isa import TileSource
+from hpu.hw.ports import UB_READ_LATENCY
 from hpu.sim.access import count_of
 from hpu.sim.cycles.conflicts import Conflicts
 from hpu.sim.cycles.constants import (
@@ -129,10 +131,13 @@ class Load:
 class Weights:
     """The weights unit and the weight FIFO's places; ``tiles`` are when each is whole."""
 
-    def __init__(self, clock: Clock, config: Config, port: ReadPort, queue: Queue):
+    def __init__(
+        self, clock: Clock, config: Config, port: ReadPort, queue: Queue, conflicts: Conflicts
+    ):
         self._clock, self._config, self._queue = clock, config, queue
+        self._conflicts = conflicts
         self._reader = Reader(clock, port, _WEIGHTS, Times.of(config).read_depth)
-        self._jobs: deque[tuple[int, Job, int]] = deque()
+        self._jobs: deque[tuple[int, Job | None, dict[str, int]]] = deque()
         self._places, self._waiting = config.weight_tiles, 0
         self._more, self._freed, self._begun = Event(clock), Event(clock), Event(clock)
         self.tiles: deque[int] = deque()
@@ -146,40 +151,53 @@ class Weights:
         self._freed.fire()
 
     def _accept(self) -> Process:
-        clock, config = self._clock, self._config
+        clock = self._clock
         while True:
             yield from self._queue.head()
             while not self._places:
                 yield self._freed
             while self._waiting >= WEIGHTS_AHEAD:
                 yield self._begun
-            values = self._queue.start().values
-            row = config.pitch_chunks(values["width"]) * config.group * values["rows"]
-            first = values["dram"] // config.axi_bytes
-            last = -(-(values["dram"] + row) // config.axi_bytes)
-            job = Job(clock, [(first, last - first)], config)
+            values = dict(self._queue.start().values)
+            job = self._job(values) if values["source"] == TileSource.DRAM else None
             self._places -= 1
             self._waiting += 1
-            self._jobs.append((clock.now, job, values["rows"]))
-            self._reader.add(job, clock.now + 1)
+            self._jobs.append((clock.now, job, values))
+            if job:
+                self._reader.add(job, clock.now + 1)
             self._more.fire()
-            while not job.all_taken:
+            while job and not job.all_taken:
                 yield job.taken
             yield clock.now + 1
 
+    def _job(self, values: dict[str, int]) -> Job:
+        config = self._config
+        row = config.pitch_chunks(values["width"]) * config.group * values["rows"]
+        first = values["dram"] // config.axi_bytes
+        last = -(-(values["dram"] + row) // config.axi_bytes)
+        return Job(self._clock, [(first, last - first)], config)
+
     def _write(self) -> Process:
-        clock, rows, end = self._clock, _Rows(self._clock, self._reader), 0
+        clock, rows = self._clock, _Rows(self._clock, self._reader)
+        end = come = 0  # last row of the tile before: taken or read, and there
         while True:
             while not self._jobs:
                 yield self._more
-            accepted, job, count = self._jobs.popleft()
+            accepted, job, values = self._jobs.popleft()
             walk = max(accepted + 1, end)
             yield walk + 1
             self._waiting -= 1
             self._begun.fire()
-            beats = sum(map(sum, job.runs))
-            yield from rows.take(walk + 1, job, beats, max(count, beats))
-            end = clock.now
-            self._queue.done(end + 1)
-            self.tiles.append(end + 2)
+            if job:
+                beats = sum(map(sum, job.runs))
+                first = max(walk, come) + 1
+                yield from rows.take(first, job, beats, max(values["rows"], beats))
+                end = come = clock.now
+            else:
+                finish = self._conflicts.tile(values)
+                while clock.now < (last := finish(walk + 1)):
+                    yield last
+                end, come = clock.now, clock.now + UB_READ_LATENCY
+            self._queue.done(come + 1)
+            self.tiles.append(come + 2)
             self.whole.fire()

@@ -55,7 +55,7 @@ class _Machine:
         self.queues = queues = {unit: Queue(clock, config, unit, tokens) for unit in Unit}
         self._sequencer = Sequencer(clock, config, port, program, address, queues)
         Load(clock, config, port, queues[Unit.LOAD], conflicts)
-        weights = Weights(clock, config, port, queues[Unit.WEIGHTS])
+        weights = Weights(clock, config, port, queues[Unit.WEIGHTS], conflicts)
         self._matrix = Matrix(clock, config, queues[Unit.MATRIX], weights, conflicts)
         Vector(clock, config, queues[Unit.VECTOR], conflicts)
         self._store = Store(clock, config, bandwidth, queues[Unit.STORE], conflicts)

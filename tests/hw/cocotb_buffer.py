@@ -1,4 +1,4 @@
-"""Runs inside the simulator: the unified buffer under random traffic from all five clients."""
+"""Runs inside the simulator: the unified buffer under random traffic from every client."""
 
 import random
 
@@ -27,7 +27,8 @@ class Bench:
         self.dut, self.cycle = dut, 0
         self.words = [0] * CONFIG.ub_depth
         self.due = {}
-        self.accepted = dict.fromkeys(("vector_read", "store_read", "load_write"), 0)
+        clients = ("vector_read", "store_read", "weights_read", "load_write")
+        self.accepted = dict.fromkeys(clients, 0)
         self.waited = dict(self.accepted)
 
     async def start(self):
@@ -56,7 +57,7 @@ class Bench:
             place |= (self.address() if address is None else address) << (wide * group)
         dut.matrix__en.value = sum((a is not None) << g for g, a in enumerate(self.matrix))
         dut.matrix__addr.value = place
-        for name in ("vector_read", "store_read", "vector_write", "load_write"):
+        for name in ("vector_read", "store_read", "weights_read", "vector_write", "load_write"):
             getattr(dut, f"{name}__valid").value = random.random() < activity
             getattr(dut, f"{name}__addr").value = self.address()
         for name in ("vector_write", "load_write"):
@@ -84,11 +85,10 @@ class Bench:
 
     def sample(self):
         """Check arbitration and data of this cycle, then apply its writes."""
-        vector = self.request("vector_read")
-        reads = {
-            "vector_read": self.expect_ready("vector_read", self.matrix),
-            "store_read": self.expect_ready("store_read", [*self.matrix, vector]),
-        }
+        ahead, reads = [*self.matrix], {}
+        for name in ("vector_read", "store_read", "weights_read"):
+            reads[name] = self.expect_ready(name, ahead)
+            ahead.append(self.request(name))
         writes = {
             "vector_write": self.expect_ready("vector_write", []),
             "load_write": self.expect_ready("load_write", [self.request("vector_write")]),

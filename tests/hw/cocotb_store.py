@@ -1,42 +1,13 @@
 """STORE against a loop over rows and chunks."""
 
-import random
-from collections import deque
-
 import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
-from dma_common import Bus, Driver, Memory, dram_rows, random_dram, reset, setup
+from dma_common import Buffer, Driver, Memory, dram_rows, random_dram, reset, setup
 
 from hpu.hw.csr import FaultCause
-from hpu.hw.ports import UB_READ_LATENCY
 
 _MASK = (1 << 24) - 1
-
-
-class Buffer:
-    """The unified buffer's store port: data exactly ``UB_READ_LATENCY`` cycles after acceptance."""
-
-    def __init__(self, dut, config, rng: random.Random, pause: float):
-        shape = (config.ub_depth, config.lanes)
-        self.words = np.frombuffer(rng.randbytes(shape[0] * shape[1]), np.uint8).reshape(shape)
-        self.reads = self.rows = 0
-        self._bus, self._dut, self._rng, self._pause = Bus(dut, "ub_read__"), dut, rng, pause
-        self._noise = config.lanes
-
-    async def run(self):
-        bus, pipe = self._bus, deque([None] * (UB_READ_LATENCY - 1))
-        bus.set("ready", 0)
-        while True:
-            await RisingEdge(self._dut.clk)
-            self.rows += int(self._dut.row.value)
-            taken = bus.get("valid") and bus.get("ready")
-            pipe.append(bus.get("addr") if taken else None)
-            self.reads += bool(taken)
-            word = pipe.popleft()
-            data = self._rng.randbytes(self._noise) if word is None else self.words[word].tobytes()
-            bus.set("data", int.from_bytes(data, "little"))
-            bus.set("ready", int(self._rng.random() >= self._pause))
 
 
 def _store(config, dram: bytearray, words: np.ndarray, v: dict[str, int]) -> int:

@@ -1,15 +1,16 @@
-"""Shared by cocotb tests: a memory behind AXI4 and a driver of instructions."""
+"""Shared by cocotb tests: a memory behind AXI4, a buffer, and a driver of instructions."""
 
 import random
 from collections import deque
 
 import cocotb
+import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
 from hpu.hw.config import Config
 from hpu.hw.isa import BY_NAME
-from hpu.hw.ports import instruction_layout
+from hpu.hw.ports import UB_READ_LATENCY, instruction_layout
 from hpu.sim.testbench import parameters
 
 MEMORY_BYTES = 1 << 16
@@ -157,6 +158,31 @@ class Memory:
             for k in range(step):
                 if strobe >> k & 1:
                     self.bytes[addr + k] = data[k]
+
+
+class Buffer:
+    """A read port of the unified buffer: data ``UB_READ_LATENCY`` cycles after acceptance."""
+
+    def __init__(self, dut, config, rng: random.Random, pause: float):
+        shape = (config.ub_depth, config.lanes)
+        self.words = np.frombuffer(rng.randbytes(shape[0] * shape[1]), np.uint8).reshape(shape)
+        self.reads = self.rows = 0
+        self._bus, self._dut, self._rng, self._pause = Bus(dut, "ub_read__"), dut, rng, pause
+        self._noise = config.lanes
+
+    async def run(self):
+        bus, pipe = self._bus, deque([None] * (UB_READ_LATENCY - 1))
+        bus.set("ready", 0)
+        while True:
+            await RisingEdge(self._dut.clk)
+            self.rows += int(self._dut.row.value)
+            taken = bus.get("valid") and bus.get("ready")
+            pipe.append(bus.get("addr") if taken else None)
+            self.reads += bool(taken)
+            word = pipe.popleft()
+            data = self._rng.randbytes(self._noise) if word is None else self.words[word].tobytes()
+            bus.set("data", int.from_bytes(data, "little"))
+            bus.set("ready", int(self._rng.random() >= self._pause))
 
 
 class Driver:

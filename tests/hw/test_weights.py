@@ -9,7 +9,7 @@ from amaranth.lib.wiring import Out
 
 from hpu.hw.axi import AxiRead, ReadId
 from hpu.hw.isa import BY_NAME
-from hpu.hw.ports import UnitPort, WeightRows
+from hpu.hw.ports import UbRead, UnitPort, WeightRows
 from hpu.hw.read_port import ReadPort
 from hpu.hw.weights import WeightsUnit
 from hpu.sim.testbench import simulate
@@ -24,6 +24,7 @@ class WeightsBench(wiring.Component):
             {
                 "unit": Out(UnitPort(BY_NAME["WEIGHTS"])),
                 "m_axi": Out(AxiRead(config)),
+                "ub_read": Out(UbRead(config)),
                 "weights": Out(WeightRows(config)),
                 "row": Out(1),
             }
@@ -35,7 +36,7 @@ class WeightsBench(wiring.Component):
         m.submodules.port = port = ReadPort(config=self._config)
         wiring.connect(m, unit.client, port.clients[ReadId.WEIGHTS])
         wiring.connect(m, port.axi, wiring.flipped(self.m_axi))
-        for name in ("unit", "weights"):
+        for name in ("unit", "ub_read", "weights"):
             wiring.connect(m, getattr(unit, name), wiring.flipped(getattr(self, name)))
         m.d.comb += self.row.eq(unit.row)
         return m

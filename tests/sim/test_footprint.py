@@ -21,6 +21,8 @@ TALL = dataclasses.replace(
 def walk(v: dict, config) -> tuple[set, set]:
     """Every access, element by element: (memory, word) pairs read and written."""
     reads, writes = set(), set()
+    if v["opcode"] == 2 and v["source"] == 1:
+        return {(Memory.UB, v["a_base"] + r) for r in range(v["rows"])}, writes
     if v["opcode"] == 2:
         pitch = config.pitch_chunks(v["width"])
         first = v["dram"] // config.group

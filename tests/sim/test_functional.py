@@ -103,7 +103,12 @@ class Naive:
         pitch = self.c.pitch_chunks(v["width"]) * self.c.group
         for r in range(v["rows"]):
             for i in range(v["width"] * self.c.group):
-                tile[r][i] = self.dram[v["dram"] + r * pitch + i]
+                buffered = v["source"] == 1
+                tile[r][i] = (
+                    self.ub[v["a_base"] + r][i]
+                    if buffered
+                    else self.dram[v["dram"] + r * pitch + i]
+                )
         self.fifo.append(tile)
 
     def matmul(self, v) -> None:
