@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 
+import numpy as np
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TracePacket, TrackEvent
 from perfetto.trace_builder.proto_builder import StreamingTraceProtoBuilder
 
@@ -11,7 +12,7 @@ from hpu.hw.isa import Unit
 from hpu.runtime.files import replacing
 from hpu.runtime.profile import HostProfile
 from hpu.runtime.program import NodeRange, Program
-from hpu.runtime.timeline import Timeline, node_of
+from hpu.runtime.timeline import Timeline, node_of, windows
 
 __all__ = ["write_trace"]
 
@@ -119,18 +120,11 @@ def _units(writer: _Writer, program: Program, spans: Timeline) -> None:
 
 def _nodes(writer: _Writer, program: Program, spans: Timeline) -> None:
     """One slice per node on the network's track, from the end of the node that ended before."""
-    owner = node_of(spans.pc, program.nodes)
-    done = 0
-    order = sorted(
-        (int(spans.end[owner == k].max()), k)
-        for k in range(len(program.nodes))
-        if (owner == k).any()
-    )
-    for end, k in order:
-        node = program.nodes[k]
-        if end > done:
-            writer.slice(_NODES, node.name, done, end, _notes(node))
-        done = max(done, end)
+    found = windows(spans, program.nodes)
+    for k in np.argsort(found[:, 0], kind="stable"):
+        node, (start, end) = program.nodes[k], found[k].tolist()
+        if end > start:
+            writer.slice(_NODES, node.name, start, end, _notes(node))
 
 
 def _notes(node: NodeRange) -> dict[str, int | str]:
