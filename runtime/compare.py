@@ -68,7 +68,7 @@ def compare(
     device:
         ``"rtl"`` also simulates the machine.
     batch:
-        Samples at a time where the model's batch is symbolic.
+        Samples at a time; it changes a fixed batch too.
     float_model:
         What a quantised model was quantised from. Without it, float means the quantised model
         without rounding, see :func:`~hpu.runtime.compare_float.float_twin`.
@@ -93,6 +93,8 @@ def compare(
         original, proto = proto, quantise(proto, calibration)
     else:
         warn_unused(calibration, QUANTISED)
+    if batch is not None and not symbolic_batch(proto):
+        proto = load_model(proto, batch)
     network = _Network(proto, original, machine, device, progress)
     pieces = list(_pieces(proto, feeds, batch))
     try:
@@ -156,8 +158,7 @@ class _Network:
     def run(self, size: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Add what the layers come to with one more piece."""
         if size not in self._bound:
-            batch = size if symbolic_batch(self._proto) else None
-            self._bound[size] = _Bound(self._proto, self._original, self._config, batch)
+            self._bound[size] = _Bound(self._proto, self._original, self._config, size)
         bound = self._bound[size]
         self.reference = bound.reference
         self.layers = self.layers or bound.fresh()
@@ -165,8 +166,8 @@ class _Network:
         layers = iter(self.layers)
         for part in bound.cut.parts:
             if isinstance(part, HostPart):
-                known |= Tapped(part.model, part.outputs).run(known)
-                for name in part.outputs:
+                known |= Tapped(part.model, _given(part)).run(known)
+                for name in _given(part):
                     add_host(next(layers), name, known[name], real, theirs)
             else:
                 self._run_part(part, bound.views[id(part)], known, layers, real, theirs)
@@ -210,10 +211,10 @@ class _Bound:
         proto: onnx.ModelProto,
         original: onnx.ModelProto | None,
         config: Config,
-        batch: int | None,
+        size: int,
     ):
         self._proto = proto
-        model = load_model(proto, batch)
+        model = load_model(proto, size if symbolic_batch(proto) else None)
         self.cut: Partition = partition(
             model, compile=lambda graph: compile_graph(graph, config, keep=True)
         )
@@ -232,7 +233,7 @@ class _Bound:
         self.quantised = Tapped(model, names)
         self._names: dict[str, str] = {}
         self._real: Tapped | None = None
-        self.reference = self._open_reference(model, original, names, batch)
+        self.reference = self._open_reference(model, original, names, size)
 
     def fresh(self) -> list[Layer]:
         """The layers, with nothing seen of them."""
@@ -240,7 +241,7 @@ class _Bound:
         for part in self.cut.parts:
             if isinstance(part, HostPart):
                 layers += [
-                    Layer(name, (_maker(part.model, name),), "host") for name in part.outputs
+                    Layer(name, (_maker(part.model, name),), "host") for name in _given(part)
                 ]
             else:
                 inputs = _real_inputs(part, self._proto)
@@ -253,11 +254,13 @@ class _Bound:
         model: onnx.ModelProto,
         original: onnx.ModelProto | None,
         names: Sequence[str],
-        batch: int | None,
+        size: int,
     ) -> str:
         """Open the float model; gives what it is, or why there is none."""
         if original is not None:
-            bound = load_model(original, batch if symbolic_batch(original) else None)
+            bound = load_model(original, size if symbolic_batch(original) else None)
+            if _batch(bound) != _batch(model):
+                bound = load_model(original, size)
             self._names = _found(aliases(model), names, bound)
             self._real = Tapped(bound, self._names.values())
             return "the float model"
@@ -290,6 +293,17 @@ def _real_inputs(part: HpuPart, proto: onnx.ModelProto) -> list[Port]:
     assert isinstance(part.compiled, Program)
     names = {value.name for value in model_inputs(proto)}
     return [p for p in part.compiled.inputs if p.name in names and p.dtype == "float32"]
+
+
+def _given(part: HostPart) -> list[str]:
+    """Names of the values that a part of the host gives."""
+    return [value.name for value in part.model.graph.output]
+
+
+def _batch(model: onnx.ModelProto) -> list[int]:
+    """First sizes of the inputs."""
+    dims = (value.type.tensor_type.shape.dim[:1] for value in model_inputs(model))
+    return [dim.dim_value for first in dims for dim in first]
 
 
 def _maker(model: onnx.ModelProto, name: str) -> str:

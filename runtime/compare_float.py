@@ -6,12 +6,14 @@ real numbers where it held integers.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from hpu.compiler.errors import UnsupportedError
+from hpu.compiler.importer.external import array_of
 
 __all__ = ["float_twin"]
 
@@ -120,7 +122,7 @@ class _Twin:
         copy.CopyFrom(node)
         for k, name in enumerate(node.input):
             tensor = self._tensors.get(name)
-            if tensor is not None and numpy_helper.to_array(tensor).dtype.name in _BYTES:
+            if tensor is not None and array_of(tensor).dtype.name in _BYTES:
                 copy.input[k] = self._constants(self._steps(name, *quant))
         self._nodes.append(copy)
         if node.op_type in _SAME:
@@ -197,7 +199,7 @@ class _Twin:
         return self._constants((self._array(node, node.input[k]) * steps).astype(np.float32))
 
     def _steps(self, name: str, scale: np.ndarray, zero: np.ndarray) -> np.ndarray:
-        array = numpy_helper.to_array(self._tensors[name]).astype(np.int64)
+        array = array_of(self._tensors[name]).astype(np.int64)
         return ((array - zero.astype(np.int64)) * scale).astype(np.float32)
 
     def _result(self, node: onnx.NodeProto, value: str, k: int) -> None:
@@ -220,7 +222,7 @@ class _Twin:
     def _array(self, node: onnx.NodeProto, name: str) -> np.ndarray:
         if name not in self._tensors:
             _refuse(node, f"its input {name!r} is no constant that is known")
-        return numpy_helper.to_array(self._tensors[name])
+        return array_of(self._tensors[name])
 
     def _constants(self, array: np.ndarray) -> str:
         name = f"twin::{len(self._tensors)}"
@@ -260,5 +262,5 @@ def _named(tensor: onnx.TensorProto, name: str) -> onnx.TensorProto:
     return copy
 
 
-def _refuse(node: onnx.NodeProto, reason: str) -> None:
+def _refuse(node: onnx.NodeProto, reason: str) -> NoReturn:
     raise UnsupportedError(node.op_type, node.name, reason)

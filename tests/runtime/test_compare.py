@@ -110,6 +110,15 @@ def test_samples_go_through_in_pieces(quantised, fixed, inputs, monkeypatch):
     assert whole.samples == pieces.samples == pairs.samples == 4
 
 
+def test_a_fixed_batch_is_changed(fixed, float_model, inputs):
+    whole = compare(fixed, {"x": inputs[:4]}, config=CONFIG, float_model=float_model)
+    other = compare(fixed, {"x": inputs[:4]}, config=CONFIG, float_model=float_model, batch=4)
+    for one, two in zip(whole.layers, other.layers, strict=True):
+        assert one.elements == two.elements
+        assert one.functional.noise == pytest.approx(two.functional.noise, rel=1e-5)
+    assert other.samples == 4
+
+
 def test_results_of_the_host_are_layers(quantised, inputs):
     mixed = onnx.ModelProto()
     mixed.CopyFrom(quantised)
