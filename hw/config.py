@@ -45,6 +45,8 @@ class Config:
     param_sets: int
     #: 256-entry tables that the vector unit holds.
     tables: int
+    #: Words of a line of the vector unit's windows: the widest image part that is streamed.
+    window_cols: int
     #: Instructions that wait in front of each unit.
     queue_depth: int
     #: Bytes of one AXI4 data beat.
@@ -111,6 +113,8 @@ class Config:
         _require(power, "acc_depth", "a power of two from 4 to 65536", self.acc_depth)
         _require(self.param_sets <= 256, "param_sets", "at most 256", self.param_sets)
         _require(self.tables <= 256, "tables", "at most 256", self.tables)
+        line = 2 <= self.window_cols <= 1 << 16
+        _require(line, "window_cols", "from 2 to 65536", self.window_cols)
         _require(self.weight_tiles >= 2, "weight_tiles", "at least 2", self.weight_tiles)
         _require(self.queue_depth >= 2, "queue_depth", "at least 2", self.queue_depth)
 
@@ -212,6 +216,7 @@ CONFIGS: dict[str, Config] = {
             weight_tiles=4,
             param_sets=64,
             tables=4,
+            window_cols=128,
             queue_depth=16,
             axi_bytes=64,
             addr_bits=40,
@@ -237,6 +242,7 @@ CONFIGS: dict[str, Config] = {
             weight_tiles=4,
             param_sets=16,
             tables=2,
+            window_cols=32,
             queue_depth=8,
             axi_bytes=8,
             addr_bits=32,

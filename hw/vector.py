@@ -4,7 +4,6 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from hpu.hw import isa
 from hpu.hw.config import Config
@@ -29,6 +28,8 @@ from hpu.hw.vector_lanes import (
     LaneStep,
     VectorLanes,
 )
+from hpu.hw.vector_stream import PREPARE
+from hpu.hw.vector_window import TAPS, WINDOW_STAGES
 
 __all__ = ["VectorUnit"]
 
@@ -36,14 +37,18 @@ _ENTRY = isa.BY_OPCODE[isa.Opcode.VECTOR]
 _READ_LATENCY = UB_READ_LATENCY
 #: Cycles from an element's last step to its word at the write port.
 _WRITE_LATENCY = _READ_LATENCY + LANE_LATENCY + 1
+#: Earliest first read of an instruction whose items come through the windows: the weights, then
+#: the record, must be in place in time, and a stream's numbers known.
+_WINDOW_READ = max(TAPS + RECORD_LEAD - WINDOW_STAGES - _READ_LATENCY, PREPARE + 2)
 
 
 class VectorUnit(wiring.Component):
     """Executes VECTOR instructions, one after another.
 
     Inside an instruction one word per cycle with the accumulators as source, with or without a
-    second operand; with the unified buffer as source one tap or second operand per cycle. An
-    instruction takes about 35 cycles besides. A read that is not accepted delays the ones after it.
+    second operand; with the unified buffer as source one tap or second operand per cycle; of a
+    stream one word of the image per cycle. An instruction takes about 35 cycles besides, one with
+    weights or a stream nine more. A read that is not accepted delays the ones after it.
     Writes must be accepted at once: the unified buffer prefers them to all others, so
     ``ub_write.ready`` is not looked at. ``wrote`` pulses once a word written.
     """
@@ -67,12 +72,16 @@ class VectorUnit(wiring.Component):
         m = Module()
         self._values = Signal(self.unit.instr.payload.shape())
         self._clear, self._open, self._start = Signal(), Signal(), Signal()
-        self._time = Signal(range(self._first_read + 1))
+        self._time = Signal(range(max(self._first_read, _WINDOW_READ) + 1))
+        self._dot = self._values.reduce == isa.Reduce.DOT
+        self._windowed = self._dot | self._values.stream[0]
+        self._line = Signal(16)
         m.submodules.steps = steps = VectorSteps(config=self._config)
         m.d.comb += [
             steps.values.eq(self._values),
             steps.start.eq(self._start),
             steps.clear.eq(self._clear),
+            self._line.eq(steps.cols - 1),
         ]
         step, last, target = self._read(m, steps.steps)
         out = self._lanes(m, step)
@@ -93,6 +102,7 @@ class VectorUnit(wiring.Component):
         """Acceptance, the time since then, end and fault."""
         unit = self.unit
         fault = steps.valid & steps.payload.fault
+        late = max(self._first_read, _WINDOW_READ)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += [unit.instr.ready.eq(~unit.stop), self._clear.eq(1)]
@@ -103,7 +113,7 @@ class VectorUnit(wiring.Component):
             with m.State("RUN"):
                 m.d.comb += [unit.busy.eq(1), unit.done.eq(final & ~unit.stop)]
                 m.d.comb += [
-                    self._open.eq(self._time == self._first_read),
+                    self._open.eq(self._time == Mux(self._windowed, late, self._first_read)),
                     self._clear.eq(unit.stop),
                 ]
                 m.d.sync += [self._start.eq(0), self._time.eq(self._time + ~self._open)]
@@ -157,6 +167,8 @@ class VectorUnit(wiring.Component):
             step.first.eq(from_acc | item.first),
             step.last.eq(from_acc | item.last),
             step.inside.eq(from_acc | item.inside),
+            step.rows.eq(item.rows),
+            step.cols.eq(item.cols),
             last.eq(step.valid & step.last),
             target.eq(Mux(from_acc, Cat(held.final, held.d_addr), Cat(item.final, item.d_addr))),
         ]
@@ -176,12 +188,7 @@ class VectorUnit(wiring.Component):
         """The lane groups; returns their results."""
         setting = self._setting(m)
         config, values = self._config, self._values
-        reads = Signal(range(RECORD_ROWS + 1), init=RECORD_ROWS)
-        with m.If(self._start):
-            m.d.sync += reads.eq(1)
-        with m.Elif(reads != RECORD_ROWS):
-            m.d.sync += reads.eq(reads + 1)
-        row = Mux(self._start, 0, reads)[: ceil_log2(RECORD_ROWS)]
+        record, weigh, row = self._rows(m, step)
         results = []
         for index in range(config.col_groups):
             lanes = VectorLanes(config=config)
@@ -190,8 +197,9 @@ class VectorUnit(wiring.Component):
             m.d.comb += [
                 lanes.clear.eq(self._clear),
                 lanes.setting.eq(setting),
-                lanes.record.eq(values.requantise & (self._start | (reads != RECORD_ROWS))),
-                lanes.record_addr.eq(Cat(row, values.params)),
+                lanes.record.eq(record),
+                lanes.weigh.eq(weigh),
+                lanes.record_addr.eq(row),
                 lanes.plain.eq(self._start & ~values.requantise),
                 lanes.step.eq(step),
                 lanes.acc.eq(self.acc.data.word_select(index, 32 * config.group)),
@@ -203,15 +211,48 @@ class VectorUnit(wiring.Component):
             ]
         return results
 
+    def _rows(self, m, step):
+        """Which row of the parameter sets is read: for the record, for a weight, and its address.
+
+        From the start on come the weights of a stream, one for every place of the largest window,
+        then the record. Other weights come with their taps.
+        """
+        v, end = self._values, TAPS + RECORD_ROWS
+        reads, tap = Signal(range(end + 1), init=end), Signal(range(8 * self._config.param_sets))
+        streams = self._dot & v.stream[0]
+        place, record, early, weigh = Signal.like(reads), Signal(), Signal(), Signal()
+        used = Cat(
+            (v.ky_count >= isa.STREAM_WINDOW - i) & (v.kx_count >= isa.STREAM_WINDOW - j)
+            for i in range(isa.STREAM_WINDOW)
+            for j in range(isa.STREAM_WINDOW)
+        )
+        first = self._start | (step.first & ~v.stream[0])
+        index = Mux(first, 0, tap)
+        m.d.comb += [
+            place.eq(Mux(self._start, Mux(streams, 0, TAPS), reads)),
+            record.eq(v.requantise & (place >= TAPS) & (place != end)),
+            early.eq(place < TAPS),
+            weigh.eq(early | (step.valid & self._dot & ~v.stream[0])),
+        ]
+        m.d.sync += reads.eq(place + (place != end))
+        with m.If(weigh):
+            m.d.sync += tap.eq(index + Mux(early, used.bit_select(place[:4], 1), 1))
+        address = Mux(record, Cat((place - TAPS)[:3], v.params), (v.weights << 3) + index)
+        return record, weigh, address
+
     def _setting(self, m):
         """The lanes' constants; without a second operand the combination changes nothing."""
         setting, v = Signal(LaneSetting(self._config)), self._values
         uses, combine = v.operand != isa.Operand.NONE, setting.combine
-        multiplies = v.operand == isa.Operand.MUL
+        multiplies, window = v.operand == isa.Operand.MUL, setting.window
+        m.d.sync += window.last_col.eq(self._line)
         with m.If(self._start):
             m.d.sync += [
-                setting.maximum.eq(v.reduce == isa.Reduce.MAX),
-                setting.a_zero.eq(v.a_zero),
+                setting.windowed.eq(self._windowed),
+                window.maximum.eq(v.reduce == isa.Reduce.MAX),
+                window.dot.eq(self._dot),
+                window.stream.eq(v.stream[0]),
+                window.a_zero.eq(v.a_zero),
                 setting.zero.eq(Mux(v.requantise, v.zero, 0)),
                 setting.operand.eq(uses),
                 setting.use_table.eq(v.use_table),
@@ -231,8 +272,10 @@ class VectorUnit(wiring.Component):
 
     def _write(self, m, results, last, target):
         """The words' way to the write port; returns whether the final one is written now."""
-        due = Signal(_WRITE_LATENCY)
-        m.d.sync += due.eq(Mux(self._clear, 0, Cat(last, due[:-1])))
+        due = Signal(WINDOW_STAGES + _WRITE_LATENCY)
+        m.d.sync += due.eq(Mux(self._clear, 0, Cat(last & self._windowed, due[:-1])))
+        with m.If(last & ~self._windowed & ~self._clear):
+            m.d.sync += due[WINDOW_STAGES].eq(1)
         mask, selects = self._destination(m)
         word = Signal(8 * self._config.lanes, name="word", reset_less=True)
         valid = due[-1]
@@ -259,7 +302,7 @@ class VectorUnit(wiring.Component):
 
     def _targets(self, m, last, target, take):
         """Destinations of the elements under way, oldest first; a cycle after ``take``."""
-        depth = 1 << _WRITE_LATENCY.bit_length()
+        depth = 1 << (WINDOW_STAGES + _WRITE_LATENCY).bit_length()
         m.submodules.targets = memory = Memory(shape=target.shape(), depth=depth, init=[])
         write, read = memory.write_port(), memory.read_port()
         m.d.comb += [write.en.eq(last), write.data.eq(target), read.en.eq(take)]

@@ -8,9 +8,11 @@ from amaranth.utils import ceil_log2
 
 from hpu.hw.config import Config
 from hpu.hw.emit import instance
+from hpu.hw.isa import STREAM_WINDOW
 from hpu.hw.ram import Ram
 from hpu.hw.requantise import REQUANTISE_STAGES, Requantise
 from hpu.hw.vector_combine import COMBINE_STAGES, CombineSetting, VectorCombine
+from hpu.hw.vector_window import EMPTY_MAXIMUM, WINDOW_STAGES, VectorWindow, WindowSetting
 
 __all__ = ["LANE_LATENCY", "RECORD_LEAD", "RECORD_ROWS", "LaneSetting", "LaneStep", "VectorLanes"]
 
@@ -30,18 +32,19 @@ RECORD_LEAD = RECORD_ROWS + 1 - _BIAS
 _OPERANDS = 1 << (_COMBINE + 3).bit_length()
 #: A record that only saturates: bias 0, scale 1 as mantissa 2²³ and shift 23.
 _PLAIN_RECORD = (1 << 55) | (23 << 56)
-#: Maximum of an empty window, below every difference of two bytes' zero point and value.
-_EMPTY_MAXIMUM = -255
 
 
 class LaneSetting(data.StructLayout):
-    """Constants of an instruction, the same for every lane."""
+    """Constants of an instruction, the same for every lane.
+
+    ``windowed``: items come through the windows, weighted or from a stream.
+    """
 
     def __init__(self, config: Config):
         super().__init__(
             {
-                "maximum": 1,
-                "a_zero": signed(8),
+                "windowed": 1,
+                "window": WindowSetting(config),
                 "zero": signed(8),
                 "operand": 1,
                 "combine": CombineSetting(),
@@ -55,24 +58,29 @@ class LaneStep(data.StructLayout):
     """What the data of this cycle are.
 
     ``operand``: ``ub`` is an element's second operand. ``valid``: the data are an accumulator
-    (``acc``) or a tap of a window in ``ub``; ``first`` and ``last`` mark the element's ends; a tap
-    that is not ``inside`` the image has no data.
+    (``acc``), a tap of a window or a word of a stream in ``ub``; ``first`` and ``last`` mark the
+    element's ends; a tap that is not ``inside`` the image has no data. ``rows`` and ``cols`` as in
+    ``WindowStep``.
     """
 
     def __init__(self):
-        super().__init__(
-            dict.fromkeys(("operand", "valid", "acc", "first", "last", "inside"), unsigned(1))
-        )
+        flags = ("operand", "valid", "acc", "first", "last", "inside")
+        masks = dict.fromkeys(("rows", "cols"), unsigned(STREAM_WINDOW))
+        super().__init__(dict.fromkeys(flags, unsigned(1)) | masks)
 
 
 class VectorLanes(wiring.Component):
     """``group`` lanes, one step per cycle; an element's result is ``LANE_LATENCY`` cycles behind.
 
+    With ``setting.windowed`` it is ``WINDOW_STAGES`` more.
+
     ``clear`` forgets everything under way; it must be given before every instruction. Then the
     parameters are set, by ``RECORD_ROWS`` cycles of ``record`` with the rows of a set in
     ``record_addr``, or by one cycle of ``plain`` (saturate only); ``RECORD_LEAD`` cycles after the
-    first of them an element's last step may come. An element's second operand must come before its
-    last step. ``setting`` must stand from the first step to the last result.
+    first of them an element's last step may come. The weights of a stream are set before them, by
+    ``TAPS`` cycles of ``weigh`` with their rows in ``record_addr``; the weight of another window's
+    tap with that tap. An element's second operand must come before its last step. ``setting`` must
+    stand from the first step to the last result.
     """
 
     def __init__(self, *, config: Config):
@@ -86,6 +94,7 @@ class VectorLanes(wiring.Component):
                 "clear": In(1),
                 "setting": In(LaneSetting(config)),
                 "record": In(1),
+                "weigh": In(1),
                 "record_addr": In(ceil_log2(self._record_rows)),
                 "plain": In(1),
                 "step": In(LaneStep()),
@@ -102,12 +111,13 @@ class VectorLanes(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         self._register_load(m)
-        live = self._live(m)
-        records = self._records(m)
+        records, weight = self._records(m)
+        step = self._items(m, *weight)
+        live = self._live(m, step)
         operands = self._operands(m, live)
         held = Signal(LaneStep(), reset_less=True)
-        with m.If(self.step.valid):
-            m.d.sync += held.eq(self.step)
+        with m.If(step.valid):
+            m.d.sync += held.eq(step)
         results = []
         for index in range(self._group):
             total = self._total(m, index, live, held, records[index][:32])
@@ -129,32 +139,62 @@ class VectorLanes(wiring.Component):
                 self._load_data.eq(self.load_data),
             ]
 
-    def _live(self, m):
+    def _items(self, m, shift, weight):
+        """The windows; returns the step whose item is at the reduction."""
+        m.submodules.window = window = VectorWindow(config=self._config)
+        self._window_items = window.items
+        setting, step = self.setting, self.step
+        gives = ~setting.window.stream | step.last
+        m.d.comb += [
+            window.clear.eq(self.clear),
+            window.setting.eq(setting.window),
+            window.en.eq(step.valid & setting.windowed),
+            window.step.gives.eq(gives),
+            window.step.rows.eq(step.rows),
+            window.step.cols.eq(step.cols),
+            window.ub.eq(self.ub),
+            window.shift.eq(shift),
+            window.weight.eq(weight),
+        ]
+        late = step
+        for stage in range(WINDOW_STAGES):
+            valid = window.en & gives if stage == 0 else late.valid
+            held = Signal(LaneStep(), name=f"late_{stage}")
+            m.d.sync += [held.eq(late), held.valid.eq(valid & ~self.clear)]
+            late = held
+        item_step = Signal(LaneStep())
+        m.d.comb += item_step.eq(Mux(setting.windowed, late, step))
+        return item_step
+
+    def _live(self, m, step):
         """Enable of every stage; only an element's last step goes on from the reduction."""
         live = Signal(LANE_LATENCY)
         valid, last = Signal(), Signal()
-        m.d.sync += [valid.eq(self.step.valid), last.eq(self.step.last)]
-        m.d.comb += [live[0].eq(self.step.valid), live[_REDUCE].eq(valid)]
+        m.d.sync += [valid.eq(step.valid), last.eq(step.last)]
+        m.d.comb += [live[0].eq(step.valid), live[_REDUCE].eq(valid)]
         m.d.sync += [live[_BIAS].eq(valid & last), live[_REQUANTISE:].eq(live[_BIAS:-1])]
         with m.If(self.clear):
             m.d.sync += [valid.eq(0), live[_BIAS:].eq(0)]
         return live
 
     def _records(self, m):
-        """The parameter set in use: 64 bits per lane, shifted in byte by byte."""
+        """The parameter set in use, 64 bits per lane, shifted in byte by byte; and the weights.
+
+        A weight is given as whether there is one, and the row.
+        """
         m.submodules.parameters = memory = Memory(
             shape=self._width, depth=self._record_rows, init=[]
         )
         write, read = memory.write_port(), memory.read_port()
-        shift = Signal()
+        shift, weighed = Signal(), Signal()
         m.d.comb += [
             write.en.eq(self._load[0]),
             write.addr.eq(self._load_addr),
             write.data.eq(self._load_data),
-            read.en.eq(self.record),
+            read.en.eq(self.record | self.weigh),
             read.addr.eq(self.record_addr),
         ]
-        m.d.sync += shift.eq(self.record)
+        m.d.sync += [shift.eq(self.record), weighed.eq(self.weigh)]
         records = []
         for index in range(self._group):
             record = Signal(64, name=f"record_{index}", reset_less=True)
@@ -163,7 +203,7 @@ class VectorLanes(wiring.Component):
             with m.If(self.plain):
                 m.d.sync += record.eq(_PLAIN_RECORD)
             records.append(record)
-        return records
+        return records, (weighed, read.data)
 
     def _operands(self, m, live):
         """The second operands of the elements at their combination, in order of arrival."""
@@ -190,11 +230,13 @@ class VectorLanes(wiring.Component):
         total = Signal(signed(32), name=f"total_{index}", reset_less=True)
         word = self.acc.word_select(index, 32).as_signed()
         byte = self.ub.word_select(index, 8).as_signed()
+        window = self.setting.window
         with m.If(live[0]):
-            m.d.sync += item.eq(Mux(self.step.acc, word, byte - self.setting.a_zero))
+            plain = Mux(self.step.acc, word, byte - window.a_zero)
+            m.d.sync += item.eq(Mux(self.setting.windowed, self._window_items[index], plain))
         larger = Mux(item > value, item, value)
-        combined = Mux(self.setting.maximum, larger, value + item)
-        empty = Mux(self.setting.maximum, _EMPTY_MAXIMUM, 0)
+        combined = Mux(window.maximum, larger, value + item)
+        empty = Mux(window.maximum, EMPTY_MAXIMUM, 0)
         with m.If(live[_REDUCE]):
             with m.If(held.first):
                 m.d.sync += value.eq(Mux(held.inside, item, empty))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from hpu.hw.config import Config
-from hpu.hw.isa import Opcode, Operand, Source, Space, TileSource
+from hpu.hw.isa import Opcode, Operand, Reduce, Source, Space, TileSource
 from hpu.sim.access import (
     Box,
     count_of,
@@ -93,11 +93,21 @@ def _vector(values: Values, config: Config) -> tuple[Operands, Operands]:
         ub += [tap.box for tap in window_taps(values)]
     if values["operand"] != Operand.NONE:
         ub.append(loop(values, "b"))
-    if values["requantise"]:
-        reads.append((Memory.PARAM, [Box(8 * values["params"], (1,), (1,))]))
+    reads.append((Memory.PARAM, _parameters(values)))
     if values["use_table"]:
         reads.append((Memory.TABLE, [Box(256 * values["table"], (1,), (1,))]))
     return [*reads, (Memory.UB, ub)], [(Memory.UB, [loop(values, "d")])]
+
+
+def _parameters(values: Values) -> list[Box]:
+    """Rows of the parameter sets that a VECTOR reads."""
+    rows = []
+    if values["reduce"] == Reduce.DOT:
+        taps = values["ky_count"] * values["kx_count"]
+        rows.append(Box(8 * values["weights"], (taps,), (1,)))
+    if values["requantise"]:
+        rows.append(Box(8 * values["params"], (1,), (1,)))
+    return rows
 
 
 _OPERANDS = {

@@ -50,6 +50,8 @@ def _source(state: State, values: Values, lanes: slice) -> Callable[[], Array]:
     parts = [(tap, Reader(state, state.ub, tap.box, *groups)) for tap in window_taps(values)]
     if values["reduce"] == Reduce.MAX:
         return lambda: _maximum(values, parts, lanes)
+    if values["reduce"] == Reduce.DOT:
+        return lambda: _dot(state, values, parts, lanes)
     return lambda: _sum(values, parts, lanes)
 
 
@@ -68,6 +70,21 @@ def _sum(values: Values, parts: list[tuple[Tap, Reader]], lanes: slice) -> Array
         part += reader.lanes()
         if values["a_zero"]:
             part -= np.int32(values["a_zero"])
+    return total
+
+
+def _dot(state: State, values: Values, parts: list[tuple[Tap, Reader]], lanes: slice) -> Array:
+    """The zero point's share, the same for every n, is taken off at the end."""
+    first = 8 * values["weights"]
+    total = np.zeros((*_shape(values), lanes.stop - lanes.start), np.int32)
+    zeros = np.zeros(total.shape[1:], np.int32)
+    for tap, reader in parts:
+        weights = state.params[first + tap.index, lanes].view(np.int8).astype(np.int32)
+        place = slice(*tap.ys), slice(*tap.xs)
+        total[:, *place] += reader.lanes() * weights
+        zeros[place] += weights
+    if values["a_zero"]:
+        total -= zeros * np.int32(values["a_zero"])
     return total
 
 

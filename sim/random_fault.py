@@ -6,6 +6,7 @@ so the rest runs as without it.
 
 import dataclasses
 import random
+import re
 from collections.abc import Callable, Iterator
 from itertools import compress
 
@@ -131,10 +132,13 @@ def _broken_rule(
 ) -> Iterator[FaultyProgram]:
     """Nothing when the configuration's bounds alone imply the rule."""
     setting = _Setting(config, seed, f"{entry.name} against: {rule.doc}")
-    for _ in range(2000):
+    named = [field for field in entry.own if field.name in re.findall(r"\w+", rule.doc)]
+    pool = named or entry.own
+    for _ in range(4000):
         values = setting.draw(entry.opcode)
-        for field in setting.rng.sample(entry.own, 2):
-            values[field.name] = setting.rng.randint(*field.bounds(config))
+        for field in setting.rng.sample(pool, setting.rng.randint(1, min(2, len(pool)))):
+            low, high = field.bounds(config)
+            values[field.name] = setting.rng.choice([high, setting.rng.randint(low, high)])
         if [bool(other.broken(values, config)) for other in entry.rules] == [
             other is rule for other in entry.rules
         ]:

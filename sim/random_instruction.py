@@ -11,6 +11,7 @@ from hpu.hw.config import TAPS, Config
 from hpu.hw.isa import (
     ADDRESS_MASK,
     BY_NAME,
+    STREAM_WINDOW,
     Opcode,
     Operand,
     Reduce,
@@ -235,6 +236,11 @@ class Drawer:
 
     def _vector(self) -> Values | None:
         values = self.fields(Opcode.VECTOR)
+        if values["source"] == Source.ACC or values["reduce"] == Reduce.NONE:
+            values["stream"] = 0
+        if values["stream"]:  # decides the counts, and so comes before every operand
+            values["operand"] = int(Operand.NONE)
+            self._stream(values)
         self._lane_groups(values, "d_", self.config.col_groups)
         values["s_group"] = self.rng.randint(0, self.config.col_groups - values["d_width"])
         if self.chance(0.6):
@@ -256,8 +262,21 @@ class Drawer:
             return room >= 0
         if values["reduce"] == Reduce.NONE:
             values |= {"ky_count": 1, "kx_count": 1}
+        sets = -(-values["ky_count"] * values["kx_count"] // 8)
+        values["weights"] = self.rng.randint(0, max(0, self.config.param_sets - sets))
         boxes = [tap.box for tap in window_taps(values | {"a_base": 0})]
         return self._place(values, "a", boxes)
+
+    def _stream(self, values: Values) -> None:
+        """Make the window one that may be streamed."""
+        for axis, size in (("y", "image_rows"), ("x", "image_cols")):
+            kernel = values[f"k{axis}_count"] = self.rng.randint(1, STREAM_WINDOW)
+            step = values[f"{axis}_step"] = self.rng.randint(1, min(2, kernel))
+            place = values[f"{axis}0"] = self.rng.randint(1 - kernel, min(values[size], 3) - 1)
+            most = (values[size] - 1 - max(0, place)) // step + 1
+            values[f"{axis}_count"] = self.rng.choice([most, self.rng.randint(1, most)])
+            values[f"{axis}_dilation"] = 1
+            values[f"a_{axis}"] = step * values[f"a_k{axis}"]
 
     def _store(self) -> Values | None:
         values = self.fields(Opcode.STORE)

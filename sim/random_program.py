@@ -105,7 +105,8 @@ def _drain(drawer: Drawer, requantise: int) -> Values:
     values = drawer.fields(Opcode.VECTOR)
     values |= {"n_count": 1, "y_count": 1, "x_count": drawer.acc_words}
     values |= {"source": int(Source.ACC), "reduce": 0, "ky_count": 1, "kx_count": 1}
-    values |= {"operand": int(Operand.NONE), "use_table": 0, "requantise": requantise}
+    values |= {"operand": int(Operand.NONE), "use_table": 0, "stream": 0}
+    values["requantise"] = requantise
     values |= {"a_base": drawer.acc_first, "d_base": drawer.ub_first, "d_x": 1, "s_group": 0}
     values |= {"d_group": 0, "d_width": drawer.config.col_groups, "d_copies": 1, "params": 0}
     return values | {"low": -128, "high": 127}

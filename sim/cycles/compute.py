@@ -6,7 +6,7 @@ from collections import deque
 import numpy as np
 
 from hpu.hw.config import Config
-from hpu.hw.isa import Source
+from hpu.hw.isa import Reduce, Source
 from hpu.hw.matrix_address import SETUP_STAGES
 from hpu.sim.access import count_of, matmul_taps
 from hpu.sim.cycles.conflicts import Conflicts
@@ -121,13 +121,16 @@ class Vector:
             yield from self._queue.head()
             values = dict(self._queue.start().values)
             first = clock.now + times.vector_first + (values["source"] == Source.ACC)
+            write = times.vector_write
+            if values["stream"] or values["reduce"] == Reduce.DOT:
+                first, write = clock.now + times.window_first, times.window_write
             finish = self._conflicts.vector(values)
-            self._conflicts.writes(values, first + times.vector_write)
+            self._conflicts.writes(values, first + write)
             after = finish(first)
             yield after
             while (later := finish(first)) != after:
                 after = later
                 yield after
-            done = after - 1 + times.vector_write
+            done = after - 1 + write
             self._queue.done(done)
             yield done + 1

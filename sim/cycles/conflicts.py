@@ -11,6 +11,7 @@ from hpu.hw.isa import Operand, Source, Space
 from hpu.hw.matrix_control import ADDRESS_STAGES
 from hpu.sim.access import Tap, count_of, loop, matmul_taps, tile_words, window_taps
 from hpu.sim.cycles.constants import Times
+from hpu.sim.cycles.streams import stream_steps, stream_words
 
 __all__ = ["Conflicts", "Reads", "walk"]
 
@@ -116,6 +117,12 @@ class Conflicts:
         steps = _steps(values)
         box, words = loop(values, "d"), self._words
         low, high = box.extent()
+        if values["stream"]:
+            last = stream_steps(values)
+            masks = np.zeros(last[-1] + 1, np.int64)
+            masks[last] = np.left_shift(1, box.words().ravel() // words)
+            self._writes.append(_Reading(first, first + int(last[-1]), _encoded(masks)))
+            return
         if low // words == high // words and steps == 1:
             runs = [(box.size, 1 << low // words)]
         else:
@@ -173,6 +180,11 @@ class Conflicts:
 
     def _reads(self, values: dict[str, int]) -> Runs:
         """The steps of a VECTOR and what they read of the unified buffer."""
+        if values["stream"]:
+            segments = stream_words(values).words().ravel() // self._words
+            masks = np.zeros(stream_steps(values)[-1] + 1, np.int64)
+            masks[: segments.size] = np.left_shift(1, segments)
+            return _encoded(masks)
         taps = list(window_taps(values)) if values["source"] == Source.UB else []
         steps = _steps(values)
         if values["operand"] != Operand.NONE:

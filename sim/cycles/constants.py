@@ -10,6 +10,7 @@ from hpu.hw.matrix_control import ADDRESS_STAGES
 from hpu.hw.ports import UB_READ_LATENCY
 from hpu.hw.read_port import read_depth
 from hpu.hw.vector_lanes import RECORD_LEAD
+from hpu.hw.vector_window import WINDOW_STAGES
 from hpu.hw.weight_fifo import ARRAY_LATENCY
 
 __all__ = ["Times"]
@@ -61,6 +62,9 @@ class Times:
     #: From VECTOR's acceptance to its first read, and from its last step to ``done``.
     vector_first: int
     vector_write: int
+    #: The same of weighted and of streamed windows.
+    window_first: int
+    window_write: int
 
     @classmethod
     def of(cls, config: Config) -> "Times":
@@ -70,6 +74,7 @@ class Times:
         bank = max(config.group, 4)
         beats = INSTRUCTION_BYTES // config.axi_bytes
         write = vector._WRITE_LATENCY
+        first = 1 + max(RECORD_LEAD - UB_READ_LATENCY, config.groups + 3 - write)
         late = max(0, config.cols - tile - config.rows + 1)
         add = stages + config.rows + 1 + bank - 3
         return cls(
@@ -83,6 +88,8 @@ class Times:
             place=config.rows + 2 + late,
             add_first=add,
             add_last=add + config.cols - config.group,
-            vector_first=1 + max(RECORD_LEAD - UB_READ_LATENCY, config.groups + 3 - write),
+            vector_first=first,
             vector_write=write,
+            window_first=max(first, 1 + vector._WINDOW_READ),
+            window_write=write + WINDOW_STAGES,
         )

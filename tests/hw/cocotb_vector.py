@@ -263,15 +263,23 @@ async def stops(dut):
 
 @cocotb.test()
 async def one_word_per_cycle(dut):
-    """From the accumulators with and without a second operand, and one tap per cycle."""
+    """From the accumulators with and without a second operand; one tap, or streamed word."""
     bench, source = await begun(dut)
     around = 36 + max(0, CONFIG.groups - 22)  # the destination takes a cycle per lane group
     plain = {"n_count": 1, "y_count": 1, "x_count": 60, "d_base": 0, "d_x": 1, "b_base": 100}
     plain |= {"b_x": 1, "a_base": 0, "a_x": 1, "reduce": 0, "ky_count": 1, "kx_count": 1}
     plain |= {"y0": 0, "x0": 0, "x_step": 1, "image_rows": 60, "image_cols": 60}
+    plain |= {"stream": 0, "s_mult": 1, "weights": 0}
     for operand in isa.Operand:
         values = source.instruction() | plain | {"source": isa.Source.ACC, "operand": operand}
         assert await bench.run(values, 0) <= 60 + around
     pooling = {"source": isa.Source.UB, "reduce": isa.Reduce.SUM, "kx_count": 3, "operand": 0}
     pooling |= {"a_base": 120, "a_kx": 1, "x_dilation": 1}
     assert await bench.run(source.instruction() | plain | pooling, 0) <= 180 + around
+    pooling |= {"reduce": isa.Reduce.DOT}
+    assert await bench.run(source.instruction() | plain | pooling, 0) <= 180 + around + 9
+    size = {"n_count": 1, "y_count": 8, "x_count": 8, "image_rows": 8, "image_cols": 8}
+    size |= {"a_base": 120 - 9, "a_y": 8, "a_ky": 8, "d_y": 8, "y_step": 1, "y_dilation": 1}
+    size |= {"ky_count": 3, "y0": -1, "x0": -1, "stream": 1}
+    values = source.instruction() | plain | pooling | size
+    assert await bench.run(values, 0) <= 64 + 8 + 1 + around + 9  # the last row and word pass on

@@ -51,13 +51,17 @@ class Twin:
                 raise AddressError
             return list(self.acc[v["a_base"] + index])
         taps = []
+        weights = self.params[8 * v["weights"] :]
         for ky in range(v["ky_count"]):
             for kx in range(v["kx_count"]):
                 iy = v["y0"] + y * v["y_step"] + ky * v["y_dilation"]
                 ix = v["x0"] + x * v["x_step"] + kx * v["x_dilation"]
                 if 0 <= iy < v["image_rows"] and 0 <= ix < v["image_cols"]:
                     place = self._place(v, "a", n, y, x) + ky * v["a_ky"] + kx * v["a_kx"]
-                    taps.append(self.ub[self._word(place), : self.config.cols] - v["a_zero"])
+                    tap = self.ub[self._word(place), : self.config.cols] - v["a_zero"]
+                    if v["reduce"] == isa.Reduce.DOT:
+                        tap = tap * weights[ky * v["kx_count"] + kx].astype(np.int8)
+                    taps.append(tap)
         if v["reduce"] == isa.Reduce.MAX:
             return [max((tap[c] for tap in taps), default=-255) for c in range(self.config.cols)]
         return [sum(tap[c] for tap in taps) for c in range(self.config.cols)]
@@ -129,11 +133,15 @@ class RandomVector:
         v["d_group"] = rng.randint(0, config.groups - v["d_width"] * v["d_copies"])
         if v["source"] == isa.Source.ACC:
             v["reduce"] = isa.Reduce.NONE
-        elements = v["n_count"] * v["y_count"] * v["x_count"]
         window = v["reduce"] != isa.Reduce.NONE
         v["ky_count"], v["kx_count"] = (rng.randint(1, 3), rng.randint(1, 3)) if window else (1, 1)
+        sets = -(-v["ky_count"] * v["kx_count"] // 8)
+        v["weights"] = rng.randint(0, config.param_sets - sets)
+        v["stream"] = int(window and rng.random() < 0.7)
         halves = [0, config.ub_depth // 2]
         rng.shuffle(halves)
+        v |= self._stream(v) if v["stream"] else self._image()
+        elements = v["n_count"] * v["y_count"] * v["x_count"]
         v |= self._loop("b", v, halves[0]) | self._loop("d", v, halves[1])
         targets = list(self._places(v, "d"))
         distinct = len(set(targets)) == len(targets)
@@ -142,11 +150,19 @@ class RandomVector:
         v |= self._window(v, halves[0])
         if v["source"] == isa.Source.ACC:
             v["a_base"] = rng.randint(0, config.acc_depth - elements)
-        return {name: int(value) for name, value in v.items()}
+        v = {name: int(value) for name, value in v.items()}
+        assert not [rule.doc for rule in ENTRY.rules if rule.broken(v, config)], v
+        return v
 
     def faulty(self):
         """An instruction that reaches beyond a memory at some element."""
         v = self.instruction()
+        if v["stream"]:
+            v["d_base"] = self.config.ub_depth - self.rng.choice([0, v["x_count"] - 1])
+            v["d_x"] = 1
+            if self.rng.random() < 0.5:
+                v["a_base"] += self.config.ub_depth
+            return v
         v |= {"operand": 1, "reduce": 2 * v["source"], "image_rows": 65535, "image_cols": 65535}
         v |= {"y0": 0, "x0": 0}
         which = self.rng.choice("abd")
@@ -174,7 +190,7 @@ class RandomVector:
         base = rng.randint(start - low, start + half - 1 - high)
         return strides | {f"{prefix}_base": base}
 
-    def _window(self, v, start):
+    def _image(self):
         """An image of some rows by some columns of words, with windows that leave it."""
         rng = self.rng
         rows, cols = rng.randint(1, 6), rng.randint(1, 6)
@@ -182,11 +198,29 @@ class RandomVector:
         w |= {"y0": rng.randint(-3, rows), "x0": rng.randint(-3, cols)}
         for name in ("y_step", "x_step", "y_dilation", "x_dilation"):
             w[name] = rng.choice([0, 1, 1, 2, 3, 255])
+        return w
+
+    def _stream(self, v):
+        """An image and windows that may be streamed; without second operand."""
+        rng, w = self.rng, {"operand": 0}
+        for axis, size in (("y", "image_rows"), ("x", "image_cols")):
+            kernel = v[f"k{axis}_count"]
+            w[size] = rng.choice([1, 2, rng.randint(1, 9)])
+            w[f"{axis}0"] = rng.randint(1 - kernel, min(w[size], 3) - 1)
+            w[f"{axis}_step"] = rng.randint(1, min(2, kernel))
+            most = (w[size] - 1 - max(0, w[f"{axis}0"])) // w[f"{axis}_step"] + 1
+            w[f"{axis}_count"] = rng.choice([most, rng.randint(1, most)])
+            w[f"{axis}_dilation"] = 1
+        return w
+
+    def _window(self, v, start):
+        """Places of the image's words."""
+        rows, cols, w = v["image_rows"], v["image_cols"], {}
         room = self.config.ub_depth // 2 // (rows * cols)  # images that fit the half
-        w["a_n"] = rng.randint(0, (room - 1) // 2) * rows * cols
-        w["a_y"], w["a_x"] = w["y_step"] * cols, w["x_step"]
-        w["a_ky"], w["a_kx"] = w["y_dilation"] * cols, w["x_dilation"]
-        w["a_base"] = (start + w["y0"] * cols + w["x0"]) % (1 << 24)
+        w["a_n"] = self.rng.randint(0, max(0, (room - 1) // 2)) * rows * cols
+        w["a_y"], w["a_x"] = v["y_step"] * cols, v["x_step"]
+        w["a_ky"], w["a_kx"] = v["y_dilation"] * cols, v["x_dilation"]
+        w["a_base"] = (start + v["y0"] * cols + v["x0"]) % (1 << 24)
         return w
 
     def _places(self, v, prefix):

@@ -69,6 +69,9 @@ def walk(v: dict, config) -> tuple[set, set]:
                             if v["source"] == 1 and inside(v, y, x, dy, dx):
                                 offset = ky * v["a_ky"] + kx * v["a_kx"]
                                 reads.add((Memory.UB, (at("a") + offset) % 2**24))
+                            if v["source"] == 1 and v["reduce"] == 3:
+                                tap = ky * v["kx_count"] + kx
+                                reads.add((Memory.PARAM, (8 * v["weights"] + tap) // 8))
                     if v["operand"]:
                         reads.add((Memory.UB, at("b") % 2**24))
                     if v["requantise"]:

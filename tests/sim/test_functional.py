@@ -179,7 +179,10 @@ class Naive:
                 ix = v["x0"] + x * v["x_step"] + kx * v["x_dilation"]
                 if 0 <= iy < v["image_rows"] and 0 <= ix < v["image_cols"]:
                     address = self.word(v, "a", n, y, x) + ky * v["a_ky"] + kx * v["a_kx"]
-                    found.append(self.ub[address % 2**24][c] - v["a_zero"])
+                    tap = self.ub[address % 2**24][c] - v["a_zero"]
+                    row = 8 * v["weights"] + ky * v["kx_count"] + kx
+                    weight = wrap(int(self.params[row][c]) << 24) >> 24 if v["reduce"] == 3 else 1
+                    found.append(tap * weight)
         return max(found, default=-255) if v["reduce"] == 1 else sum(found)
 
     def store(self, v) -> None:
