@@ -136,7 +136,10 @@ def _victim(graph: Graph, failed: int, attempt: "_Attempt", config: Config) -> s
     used = {home(tensor).name for tensor in (*op.inputs, op.out)}
     live = (set(attempt.live) | used) - attempt.in_dram
     if not live:
-        raise refusal(op, f"it does not fit the unified buffer of {config.ub_depth} words")
+        reason = (
+            f"it does not fit the unified buffer of {config.ub_depth} words however it is tiled"
+        )
+        raise refusal(op, f"{reason}; use a larger configuration or a smaller kernel or image")
 
     def weight(name: str) -> tuple[int, str]:
         words = tensor_words(graph.tensors[name], config)

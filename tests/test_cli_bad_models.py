@@ -127,7 +127,11 @@ def test_unsound_models(tmp_path, verb, change, text):
             "bytes of DRAM or more, and 32-bit addresses do not reach that far",
         ),
         ({"quantised": False}, (), "not quantised; give calibration data"),
-        ({"height": 60, "kernel": 40, "cin": 16}, (), "Conv node 'conv': it does not fit the"),
+        (
+            {"height": 60, "kernel": 40, "cin": 16},
+            (),
+            "Conv node 'conv': it does not fit the unified buffer of 1024 words however",
+        ),
     ],
 )
 def test_models_that_cannot_be_compiled(tmp_path, options, arguments, text):

@@ -137,7 +137,8 @@ def test_refuses_a_window_that_does_not_fit(random_graphs):
     b = random_graphs.Builder(1)
     y = b.pool(b.input(1, 40, 40, 1), "average", (40, 40))
     assert refusal(b.graph(y), LAB) == (
-        "Pool node 'pool0': it does not fit the unified buffer of 1024 words"
+        "Pool node 'pool0': it does not fit the unified buffer of 1024 words however it is tiled; "
+        "use a larger configuration or a smaller kernel or image"
     )
 
 
