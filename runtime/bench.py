@@ -19,6 +19,7 @@ __all__ = ["main", "measure", "merged"]
 _MODULES = (
     "bench_numbers",
     "bench_machine",
+    "bench_models",
     "bench_cycles",
     "bench_networks",
     "bench_onnx",
