@@ -35,6 +35,7 @@ from hpu.compiler.prefetch import hoist_weights
 from hpu.compiler.residences import residences
 from hpu.compiler.slices import choose_runs, slice_graph
 from hpu.compiler.sync import insert_tokens
+from hpu.compiler.turns import split_turns
 from hpu.compiler.weights_image import Image
 from hpu.hw.config import Config
 from hpu.runtime.cell import Cell
@@ -67,7 +68,7 @@ def compile_graph(
     """
     check_overflow(graph)
     kept = _kept(graph) if keep else []
-    graph = _separate(graph)
+    graph = split_turns(_separate(graph), config)
     if cells is None:
         cells = choose_cells(graph, config)
     graph = with_cells(graph, cells, config)

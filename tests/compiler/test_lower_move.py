@@ -8,6 +8,7 @@ import pytest
 
 from hpu.compiler.backend import compile_graph
 from hpu.compiler.pieces import FILL, Loop, Piece, around, box, inside, source_map
+from hpu.compiler.turns import split_turns
 from hpu.compiler.verify import verify
 from hpu.hw.config import by_name
 
@@ -167,3 +168,34 @@ def test_around_leaves_the_box():
     want[1:2, 0:3, 2:4, 3:6] = -2
     assert (found == want).all()
     assert len(list(itertools.chain(pieces))) == 6
+
+
+TURNS = [
+    ((1, 1, 49, 30), "xc"),
+    ((2, 1, 18, 21), "xc"),
+    ((2, 3, 8, 16), "yxc"),
+    ((1, 20, 3, 33), "yc"),
+]
+
+
+@pytest.mark.parametrize("config", ["lab-16", "tall", "wide", "hai-v1"])
+@pytest.mark.parametrize("shape,axes", TURNS)
+def test_transpositions_of_channels_in_squares(random_graphs, agrees, config, shape, axes):
+    b = random_graphs.Builder(3)
+    n, y, x, c = shape
+    if axes == "xc":
+        out, loops = (n, y, c, x), (Loop(y, 1, 1, 1, 1), Loop(x, 2, 1, 3, 1), Loop(c, 3, 1, 2, 1))
+    elif axes == "yc":
+        out, loops = (n, c, x, y), (Loop(x, 2, 1, 2, 1), Loop(y, 1, 1, 3, 1), Loop(c, 3, 1, 1, 1))
+    else:
+        out, loops = (
+            (n, 1, c, y * x),
+            (Loop(y, 1, 1, 3, x), Loop(x, 2, 1, 3, 1), Loop(c, 3, 1, 2, 1)),
+        )
+    loops = tuple(loop for loop in (Loop(n, 0, 1, 0, 1), *loops) if loop.size > 1)
+    source = b.input(*shape)
+    graph = b.graph(b.move(out, [Piece(0, (0,) * 4, (0,) * 4, loops)], source))
+    program = agrees(graph, CONFIGS[config])
+    if config != "hai-v1":
+        assert len(split_turns(graph, CONFIGS[config]).ops) == 3
+    assert program.instruction_count < 1000
