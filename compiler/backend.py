@@ -33,7 +33,7 @@ from hpu.compiler.plan_conv import plan_conv
 from hpu.compiler.plan_move import plan_move
 from hpu.compiler.prefetch import hoist_weights
 from hpu.compiler.residences import residences
-from hpu.compiler.slices import choose_runs, slice_graph
+from hpu.compiler.slices import Run, choose_runs, run_cycles, slice_graph, spill_cycles
 from hpu.compiler.sync import insert_tokens
 from hpu.compiler.turns import split_turns
 from hpu.compiler.weights_image import Image
@@ -101,22 +101,28 @@ def compile_graph(
     )
 
 
-def _place(
-    graph: Graph, config: Config, *, whole: bool
-) -> tuple[Graph, dict[str, int], list[Scratch]]:
+#: A graph, the bases of its tensors and every operation's working memory.
+Placed = tuple[Graph, dict[str, int], list[Scratch]]
+
+
+def _place(graph: Graph, config: Config, *, whole: bool) -> Placed:
     """The graph cut into slices of images, and the places of its tensors.
 
-    Tensors lie in the buffer one behind another with gaps between them; where that leaves no room
-    for what should have had some, the slices are chosen anew for a smaller buffer. With ``whole``
-    nothing is sliced.
+    Tensors lie in the buffer one behind another with gaps between them, so that some may find no
+    room. Slices are chosen for the whole buffer and for less of it, and those that take the least
+    time with what is spilled are kept. With ``whole`` nothing is sliced.
     """
-    for eighths in (8, 7, 6, 5) if not whole else ():
-        runs = choose_runs(graph, config, config.ub_depth * eighths // 8)
-        sliced = slice_graph(graph, runs, config)
-        bases, scratch = allocate(sliced, config, planner(config))
-        if all(op.out.name in bases for op in sliced.ops if isinstance(op, Fetch)):
-            return sliced, bases, scratch
-    return graph, *allocate(graph, config, planner(config))
+    if whole:
+        return graph, *allocate(graph, config, planner(config))
+    tried: dict[tuple[Run, ...], tuple[float, Placed]] = {}
+    for eighths in (8, 7, 6, 5, 4):
+        runs = tuple(choose_runs(graph, config, config.ub_depth * eighths // 8))
+        if runs not in tried:
+            sliced = slice_graph(graph, runs, config)
+            bases, scratch = allocate(sliced, config, planner(config))
+            cycles = run_cycles(graph, config, runs) + spill_cycles(sliced, config, bases)
+            tried[runs] = cycles, (sliced, bases, scratch)
+    return min(tried.values(), key=lambda found: found[0])[1]
 
 
 def _check_extent(dram_bytes: int, config: Config) -> None:

@@ -9,15 +9,15 @@ while the array is the slower.
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from hpu.compiler.allocate import tensor_words
+from hpu.compiler.allocate import home, tensor_words
 from hpu.compiler.cells import mapping_of
 from hpu.compiler.ir import Binary, Conv, Fetch, Graph, Op, Pool, Residual, Tensor, Unary
 from hpu.hw.config import Config
 from hpu.runtime.layout import tensor_bytes
 
-__all__ = ["Run", "choose_runs", "slice_graph"]
+__all__ = ["Run", "choose_runs", "run_cycles", "slice_graph", "spill_cycles"]
 
 #: Operations that make every image of their result from the same image of their inputs.
 _PER_IMAGE = (Conv, Pool, Binary, Unary)
@@ -29,6 +29,8 @@ _OVERHEAD = 600
 _INPUT_SHARE = 0.5
 #: Weights come this much later than at the full bandwidth, which they share.
 _SPARE = 1.1
+#: Words that any network fits.
+_EVERYTHING = 1 << 62
 #: How much dearer a cycle of moving spilled words is than one of computing.
 _SPILL = 4
 
@@ -172,6 +174,24 @@ def choose_runs(graph: Graph, config: Config, words: int) -> list[Run]:
         steps = ((best[run.first][0] + costs.of(run), run) for run in _ending(graph, end))
         best.append(min(steps, key=lambda step: step[0]))
     return _path(best)
+
+
+def run_cycles(graph: Graph, config: Config, runs: Sequence[Run]) -> float:
+    """Estimated cycles of ``runs`` when everything finds room."""
+    costs = _Costs(graph, config, _EVERYTHING)
+    return sum(costs.of(run) for run in runs)
+
+
+def spill_cycles(graph: Graph, config: Config, bases: Mapping[str, int]) -> float:
+    """Cycles in which tensors that have no place in the buffer move out and in again."""
+    hosts = {host.tensor for host in graph.inputs}
+    moved = sum(
+        tensor_words(tensor, config)
+        for op in graph.ops
+        for tensor in (*op.inputs, op.out)
+        if tensor.name not in bases and home(tensor).name not in hosts
+    )
+    return moved * config.lanes / config.dram_bytes_per_cycle
 
 
 def _path(best: Sequence[tuple[float, Run | None]]) -> list[Run]:
