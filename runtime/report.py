@@ -27,7 +27,7 @@ _CAUSES = {
     "MATRIX_DRAINED": ("drained, others finish", "#8d949e"),
 }
 _LIMITS = {
-    "matrix": ("#2e9e5b", "rows streaming through the array"),
+    "matrix": ("#2e9e5b", "rows streaming through the array, however full they are"),
     "fill": ("#a8b53a", "weight tiles shifting into the array"),
     "vector": ("#b0457b", "the vector unit"),
     "weights": ("#e0a030", "DRAM, most of it weights"),
