@@ -23,6 +23,8 @@ __all__ = ["candidates", "choose_cells"]
 
 #: Cells that are considered for a tensor; those with the fewest words come first.
 _MOST_CELLS = 10
+#: The same for an input of the network, whose few channels leave room for copies, too.
+_MOST_INPUT_CELLS = 40
 #: Most images in a word: more would leave slices of a batch no choice.
 _MOST_IMAGES = 8
 #: Cycles that an operation takes beside its rows.
@@ -42,18 +44,18 @@ def choose_cells(graph: Graph, config: Config) -> dict[str, Cell]:
     return problem.solved(_EFFORT) or problem.greedy()
 
 
-def candidates(shape: Shape, config: Config) -> list[Cell]:
-    """Cells that a tensor may stand in: plain, and those that take the fewest words."""
+def candidates(shape: Shape, config: Config, most: int = _MOST_CELLS) -> list[Cell]:
+    """Cells that a tensor may stand in: plain, and those ``most`` that take the fewest words."""
     found = []
-    most = min(shape[0], _MOST_IMAGES)
-    for images in (n for n in range(1, most + 1) if shape[0] % n == 0):
+    images_range = range(1, min(shape[0], _MOST_IMAGES) + 1)
+    for images in (n for n in images_range if shape[0] % n == 0):
         for rows, cols in SPATIAL:
             cell = Cell(images, rows, cols, config.group)
             fits = cell.lanes(shape[3]) <= block_channels(config)
             if cell.pixels > 1 and fits and cell.divides(shape):
                 found.append(cell)
     found.sort(key=lambda c: (math.prod(c.stored(shape)[:3]), c.size))
-    return [PLAIN, *found[:_MOST_CELLS]]
+    return [PLAIN, *found[:most]]
 
 
 class _Problem:
@@ -68,6 +70,9 @@ class _Problem:
     def _all_choices(self, graph: Graph) -> dict[str, list[Cell]]:
         """The cells of every tensor; plain where an operation knows of no others."""
         choices = {n: candidates(t.shape, self.config) for n, t in graph.tensors.items()}
+        for name in self._inputs:
+            shape = graph.tensors[name].shape
+            choices[name] = candidates(shape, self.config, _MOST_INPUT_CELLS)
         for op in graph.ops:
             if not (isinstance(op, Conv) or works_by_lane(op)):
                 choices |= {tensor.name: [PLAIN] for tensor in (*op.inputs, op.out)}

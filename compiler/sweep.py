@@ -240,13 +240,13 @@ def _targets(
     channels = geometry.out[3]
     if columns.lanes(channels) > config.cols or len(out_blocks) > 1:
         return None
+    make = _word_target if columns == cell_out else _mixed_target
     targets = []
     for corner in _steps(unit, columns):
-        placed = tuple(_placed(corner, columns, channels))
-        moves = _moves(placed, columns, cell_out, channels, config)
-        if moves is None:
+        target = make(list(_pixels(corner, columns)), cell_out, channels, config)
+        if target is None:
             return None
-        targets.append(Target(placed, moves, columns.lanes(channels)))
+        targets.append(target)
     return tuple(targets)
 
 
@@ -278,36 +278,48 @@ def _steps(unit: Triple, cell: Cell) -> Iterator[Triple]:
     yield from itertools.product(n, y, x)
 
 
-def _placed(corner: Triple, columns: Cell, channels: int) -> Iterator[Placed]:
-    for pixel in itertools.product(*map(range, columns.size)):
+def _pixels(corner: Triple, cell: Cell) -> Iterator[Triple]:
+    for pixel in itertools.product(*map(range, cell.size)):
         n, y, x = (low + step for low, step in zip(corner, pixel, strict=True))
-        yield Placed((n, y, x), 0, channels, columns.lane(channels, *pixel))
+        yield n, y, x
 
 
-def _moves(
-    placed: tuple[Placed, ...], columns: Cell, cell_out: Cell, channels: int, config: Config
-) -> tuple[Move, ...] | None:
-    """Moves of a row of results: one where it is a word, else one for every pixel."""
-    width = -(-cell_out.lanes(channels) // config.group)
-    copies = config.groups // width
-    if columns == cell_out:
-        return (Move(0, _word(placed[0], cell_out), width, copies),)
-    whole = cell_out.pixels == 1
-    if channels % config.group or not (whole or copies == 1):
-        return None  # a pixel is no lane groups; or its copies are not neighbours
-    return tuple(
-        Move(
-            0,
-            _word(one, cell_out),
-            channels // config.group,
-            copies,
-            one.column // config.group,
-            cell_out.lane(channels, *one.pixel) // config.group,
-        )
-        for one in placed
-    )
+def _word_target(pixels: list[Triple], cell: Cell, channels: int, config: Config) -> Target:
+    """The pixels of one word of the result, as they stand there."""
+    placed = tuple(Placed(one, 0, channels, cell.lane(channels, *one)) for one in pixels)
+    width, copies = _written(cell, channels, config)
+    move = Move(0, _word(pixels[0], cell), width, copies)
+    return Target(placed, (move,), cell.lanes(channels))
 
 
-def _word(placed: Placed, cell: Cell) -> Triple:
-    n, y, x = placed.pixel
+def _mixed_target(pixels: list[Triple], cell: Cell, channels: int, config: Config) -> Target | None:
+    """Pixels of several words of the result, or of parts of words; ``None`` where no move can.
+
+    Those that become neighbours in a word are neighbours in the columns, and move together.
+    """
+    _, copies = _written(cell, channels, config)
+    if channels % config.group or (cell.pixels > 1 and copies > 1):
+        return None  # a pixel is no lane groups, or the copies of a part are no neighbours
+    ordered = sorted(pixels, key=lambda one: (_word(one, cell), cell.lane(channels, *one)))
+    width = channels // config.group
+    moves: list[Move] = []
+    for index, one in enumerate(ordered):
+        word, group = _word(one, cell), cell.lane(channels, *one) // config.group
+        last = moves[-1] if moves else None
+        if last and last.word == word and last.d_group + last.width == group:
+            moves[-1] = dataclasses.replace(last, width=last.width + width)
+        else:
+            moves.append(Move(0, word, width, copies, index * width, group))
+    placed = (Placed(one, 0, channels, index * channels) for index, one in enumerate(ordered))
+    return Target(tuple(placed), tuple(moves), len(pixels) * channels)
+
+
+def _written(cell: Cell, channels: int, config: Config) -> tuple[int, int]:
+    """Lane groups of a word of the result, and how often it is written side by side."""
+    width = -(-cell.lanes(channels) // config.group)
+    return width, config.groups // width
+
+
+def _word(pixel: Triple, cell: Cell) -> Triple:
+    n, y, x = pixel
     return n // cell.images, y // cell.rows, x // cell.cols
