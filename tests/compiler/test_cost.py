@@ -11,6 +11,7 @@ from hpu.cli import cli
 from hpu.compiler.cost import Cost, cost_of, host_seconds, most_cycles, transfer_seconds
 from hpu.compiler.frontend import import_model
 from hpu.hw.config import by_name
+from hpu.hw.isa import BY_NAME
 from hpu.runtime.cycle_check import layers, small_networks
 from hpu.sim.cycles import predict
 
@@ -32,6 +33,24 @@ def test_the_bound_is_above_the_cycle_model(config, edge, channels):
         cycles = predict(program.instructions, config, program_address=address).cycles
         most = most_cycles(program.instructions, config)
         assert cycles < most < 20 * cycles, name
+
+
+def test_the_bound_counts_steps_and_bytes():
+    """Rows take a cycle each, bytes what the bandwidth gives; a count of 1 is the least."""
+
+    def most(name, **given):
+        entry = BY_NAME[name]
+        counts = {f.name: 1 for f in entry.fields if f.name.endswith("_count")}
+        values = dict.fromkeys((f.name for f in entry.fields), 0) | {"opcode": int(entry.opcode)}
+        return most_cycles(entry.encode(values | counts | given), LAB)
+
+    rows = most("MATMUL", n_count=2, y_count=5, x_count=12) - most("MATMUL")
+    assert 2 * 5 * 12 - 1 <= rows < 4 * 2 * 5 * 12
+    loads = most("LOAD", n_count=3, y_count=7, x_count=30, width=4) - most("LOAD", width=1)
+    data = 3 * 7 * 30 * 4 * LAB.group / LAB.dram_bytes_per_cycle
+    assert data - 10 <= loads < 4 * data
+    weights = most("WEIGHTS", rows=16, width=4) - most("WEIGHTS", rows=1, width=1)
+    assert weights >= 15 * 4 * LAB.group / LAB.dram_bytes_per_cycle
 
 
 def test_times_by_hand(fixed):
