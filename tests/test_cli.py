@@ -50,7 +50,17 @@ def refuse(*arguments) -> str:
 
 def test_help_has_examples_and_every_verb():
     text = succeed("--help")
-    for verb in ("check", "compile", "run", "profile", "asm", "disasm", "rtl"):
+    for verb in (
+        "check",
+        "compile",
+        "run",
+        "quantise",
+        "compare",
+        "profile",
+        "asm",
+        "disasm",
+        "rtl",
+    ):
         assert f"  {verb} " in text
         assert "Example" in succeed(verb, "--help") or verb == "rtl"
 

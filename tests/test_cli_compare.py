@@ -137,3 +137,20 @@ def test_a_program_is_refused(folder, tmp_path):
     assert invoke(*command).exit_code == 0
     _, errors = compare(folder, program, status=2)
     assert "is a program; give the ONNX model that it was compiled from" in errors
+
+
+def test_a_quantised_model_is_written_once_and_used_often(folder, tmp_path):
+    target = tmp_path / "int8.onnx"
+    options = ["--calibrate", folder / "samples.npz", "--calibration-method", "percentile"]
+    result = invoke("quantise", folder / "float.onnx", "-o", target, *options)
+    assert result.exit_code == 0, result.output
+    assert "int8.onnx: quantised, ranges by percentile" in words(result.stdout)
+    kept, _ = compare(folder, target, "--float", folder / "float.onnx")
+    anew, _ = compare(folder, "float.onnx", *options)
+    assert kept == anew
+    result = invoke("quantise", target, "-o", tmp_path / "again.onnx", *options)
+    assert result.exit_code == 2 and "int8.onnx is quantised already." in words(result.stderr)
+    result = invoke("quantise", folder / "float.onnx", "-o", tmp_path / "none.onnx")
+    assert result.exit_code == 2
+    assert "give calibration data (samples of 'x') with --calibrate" in words(result.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]

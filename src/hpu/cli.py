@@ -17,6 +17,7 @@ _VERBS = {
     "check": ("hpu.runtime.cli_compile", "check"),
     "compile": ("hpu.runtime.cli_compile", "compile_command"),
     "run": ("hpu.runtime.cli_run", "run"),
+    "quantise": ("hpu.runtime.cli_quantise", "quantise"),
     "compare": ("hpu.runtime.cli_compare", "compare"),
     "profile": ("hpu.runtime.cli_profile", "profile"),
     "asm": ("hpu.runtime.cli_asm", "asm"),
