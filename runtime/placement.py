@@ -1,5 +1,6 @@
 """What of a model runs on the HPU, node by node, and why not."""
 
+import warnings
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from hpu.compiler.placement import Placement
 from hpu.compiler.quantise import is_float, quantise
 from hpu.compiler.submodel import with_names
 from hpu.hw.config import Config
+from hpu.runtime.errors import HpuWarning
 from hpu.runtime.measure import random_feeds
 from hpu.runtime.planning import cut_for, declared
 from hpu.runtime.source import Network, node_args
@@ -43,7 +45,7 @@ def look(
         When the model is damaged.
     """
     proto = with_names(load_model(bind_dims(read_model(model), dims or {}), batch))
-    quantised = load_model(quantise(proto, _samples(proto))) if is_float(proto) else proto
+    quantised = _quantised(proto) if is_float(proto) else proto
     cut = cut_for(quantised, config, force_hpu=force_hpu)
     found = {entry.node: entry for entry in cut.placements}
     placed = tuple(
@@ -51,6 +53,13 @@ def look(
     )
     regions = [part for part in cut.parts if isinstance(part, HpuPart)]
     return Look(placed, tuple(part.cost for part in regions if part.cost))
+
+
+def _quantised(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model quantised with one random sample, of which there is nothing to warn."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HpuWarning)
+        return load_model(quantise(proto, _samples(proto)))
 
 
 def _samples(proto: onnx.ModelProto) -> dict:

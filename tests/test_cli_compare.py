@@ -154,3 +154,9 @@ def test_a_quantised_model_is_written_once_and_used_often(folder, tmp_path):
     assert result.exit_code == 2
     assert "give calibration data (samples of 'x') with --calibrate" in words(result.stderr)
     assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]
+
+
+def test_a_look_at_a_float_model_says_nothing_of_its_random_sample(folder):
+    result = invoke("check", folder / "float.onnx", "--force-hpu", *CONFIG)
+    assert result.exit_code == 0 and result.stderr == ""
+    assert "conv Conv HPU" in words(result.stdout)
