@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hpu.compiler.allocate import Scratch
 from hpu.compiler.context import Context, Slots, counts
@@ -99,8 +99,9 @@ class _Lowering:
         def load(buffer: int) -> dict[int, View]:
             base = self.input_bases[buffer]
             views = {b: View(base + i * region.words, region) for i, b in enumerate(blocks)}
+            pieces = max(self.config.queue_depth // 2 // len(blocks), 1)
             for block, view in views.items():
-                self.context.load(self.op.x, block, view)
+                self.context.load_whole(self.op.x, block, view, pieces)
             return views
 
         return load
@@ -133,10 +134,21 @@ class _Lowering:
                 for index, group in enumerate(groups(split(tile, limit), most)):
                     self._group(number, group, views, fetch=index == 0)
         else:
-            for pieces in acc_pieces(tile, self.config, self.plan.piece):
+            for pieces in self._parts(tile):
                 for number in numbers:
                     for group in groups(pieces, most):
                         self._group(number, group, views, fetch=True)
+
+    def _parts(self, tile: Region) -> Iterable[list[Region]]:
+        """``tile`` in parts that share weight tiles, each in pieces.
+
+        Where a row of results takes several moves, draining a part takes longer than its last pass,
+        and so half of the accumulators is left to the next.
+        """
+        if all(len(target.moves) == 1 for target in self.sweep.targets):
+            return acc_pieces(tile, self.config, self.plan.piece)
+        limit = min(piece_words(tile.words, self.config), self.plan.piece)
+        return [split(part, limit) for part in split(tile, self.config.acc_depth // 2)]
 
     def _gathers(self) -> bool:
         """Whether several drains make a piece that passes through a slot."""
