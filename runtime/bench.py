@@ -22,6 +22,7 @@ _MODULES = (
     "bench_models",
     "bench_cycles",
     "bench_networks",
+    "bench_whole",
     "bench_onnx",
 )
 
