@@ -166,7 +166,7 @@ class _Network:
         layers = iter(self.layers)
         for part in bound.cut.parts:
             if isinstance(part, HostPart):
-                known |= Tapped(part.model, _given(part)).run(known)
+                known |= bound.hosts[id(part)].run(known)
                 for name in _given(part):
                     add_host(next(layers), name, known[name], real, theirs)
             else:
@@ -225,6 +225,11 @@ class _Bound:
                 "nothing of the model runs on the HPU, so there is nothing to compare"
                 + (f": {first.reason}" if first else "")
             )
+        self.hosts = {
+            id(part): Tapped(part.model, _given(part))
+            for part in self.cut.parts
+            if isinstance(part, HostPart)
+        }
         self.views = {
             id(part): views(part.model, part.graph, [op.out.name for op in part.graph.ops])
             for part in parts
