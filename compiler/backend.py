@@ -7,12 +7,14 @@ from hpu.compiler.allocate import Planner, Scratch, Space, allocate, describe, h
 from hpu.compiler.cells import with_cells
 from hpu.compiler.choose import choose_cells
 from hpu.compiler.context import Context, Place, load_pieces
+from hpu.compiler.depthwise import with_depthwise
 from hpu.compiler.emit import Emitter
 from hpu.compiler.errors import UnsupportedError
 from hpu.compiler.ir import (
     Binary,
     Blend,
     Conv,
+    Depthwise,
     Fetch,
     Graph,
     HostTensor,
@@ -24,9 +26,10 @@ from hpu.compiler.ir import (
 )
 from hpu.compiler.lower_blend import blend_axes, lower_blend
 from hpu.compiler.lower_conv import lower_conv
+from hpu.compiler.lower_depthwise import lower_depthwise
 from hpu.compiler.lower_elementwise import elementwise_axes, lower_elementwise
 from hpu.compiler.lower_move import lower_move
-from hpu.compiler.lower_pool import lower_pool, pool_axes
+from hpu.compiler.lower_pool import lower_pool
 from hpu.compiler.lower_stream import plan_stream
 from hpu.compiler.overflow import check_overflow
 from hpu.compiler.plan_conv import plan_conv
@@ -37,6 +40,7 @@ from hpu.compiler.slices import Run, choose_runs, run_cycles, slice_graph, spill
 from hpu.compiler.sync import insert_tokens
 from hpu.compiler.turns import split_turns
 from hpu.compiler.weights_image import Image
+from hpu.compiler.windows import window_axes
 from hpu.hw.config import Config
 from hpu.runtime.cell import Cell
 from hpu.runtime.layout import tensor_bytes
@@ -68,7 +72,7 @@ def compile_graph(
     """
     check_overflow(graph)
     kept = _kept(graph) if keep else []
-    graph = split_turns(_separate(graph), config)
+    graph = with_depthwise(split_turns(_separate(graph), config), config)
     if cells is None:
         cells = choose_cells(graph, config)
     graph = with_cells(graph, cells, config)
@@ -201,7 +205,8 @@ def planner(config: Config) -> Planner:
             return plan_conv(op, in_dram, space, config)
         if isinstance(op, Move):
             return plan_move(op, in_dram, space, config)
-        axes = pool_axes(op) if isinstance(op, Pool) else elementwise_axes(op)
+        windows = isinstance(op, Pool | Depthwise)
+        axes = window_axes(op) if windows else elementwise_axes(op)
         if isinstance(op, Blend):
             axes = blend_axes(op)
         return plan_stream(op, axes, in_dram, space, config)
@@ -255,6 +260,8 @@ def lower_op(context: Context, op: Op, scratch: Scratch) -> None:
             _fetch(context, op)
         elif isinstance(op, Conv):
             lower_conv(context, op, scratch)
+        elif isinstance(op, Depthwise):
+            lower_depthwise(context, op, scratch)
         elif isinstance(op, Pool):
             lower_pool(context, op, scratch)
         elif isinstance(op, Move):
@@ -273,7 +280,7 @@ def lower_op(context: Context, op: Op, scratch: Scratch) -> None:
 
 def macs(op: Op) -> int:
     """Multiply-accumulates that the operation's definition counts."""
-    if not isinstance(op, Conv):
+    if not isinstance(op, Conv | Depthwise):
         return 0
     n, y, x, _ = op.out.shape
     return n * y * x * op.weight.size

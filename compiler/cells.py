@@ -5,7 +5,7 @@ import functools
 import math
 from collections.abc import Iterator, Mapping
 
-from hpu.compiler.ir import Binary, Conv, Graph, Op, Pool, Residual, Tensor, Unary
+from hpu.compiler.ir import Binary, Conv, Depthwise, Graph, Op, Pool, Residual, Tensor, Unary
 from hpu.compiler.packing import passes_of
 from hpu.compiler.sweep import Geometry, sweep_of
 from hpu.hw.config import Config
@@ -59,9 +59,9 @@ def with_cells(graph: Graph, cells: Mapping[str, Cell], config: Config) -> Graph
 def works_by_lane(op: Op) -> bool:
     """Whether ``op`` treats every lane by itself, so that all its tensors share a cell.
 
-    A pool's windows are made of words: only images may share one.
+    Windows are made of words: only images may share one.
     """
-    return isinstance(op, (Binary, Unary, Pool))
+    return isinstance(op, (Binary, Unary, Pool, Depthwise))
 
 
 def _checked(op: Op) -> Op:
@@ -70,7 +70,7 @@ def _checked(op: Op) -> Op:
         good = op.residual is None or op.residual.tensor.cell == op.out.cell
     elif works_by_lane(op):
         spatial = op.out.cell.rows * op.out.cell.cols > 1
-        good = len(cells) == 1 and not (spatial and isinstance(op, Pool))
+        good = len(cells) == 1 and not (spatial and isinstance(op, (Pool, Depthwise)))
     else:
         good = cells == {PLAIN}
     if not good:

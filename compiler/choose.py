@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from ortools.sat.python import cp_model
 
 from hpu.compiler.cells import SPATIAL, best_mapping, works_by_lane
-from hpu.compiler.ir import Conv, Graph, Op, Pool, Tensor
+from hpu.compiler.ir import Conv, Depthwise, Graph, Op, Pool, Tensor
 from hpu.compiler.sweep import Geometry
+from hpu.compiler.windows import window_cycles
 from hpu.hw.config import Config
 from hpu.runtime.cell import PLAIN, Cell, Shape
 from hpu.runtime.layout import block_channels, block_widths, tensor_bytes
@@ -145,12 +146,13 @@ class _Problem:
 
     def _vector_rows(self, op: Op) -> Iterator[_Row]:
         """Rows of an operation that works lane by lane: the same cell on all sides."""
-        taps = op.kernel[0] * op.kernel[1] if isinstance(op, Pool) else 1
+        windows = isinstance(op, Pool | Depthwise)
         for cell in self._choices[op.out.name]:
             cells = self._agreed(*((tensor, cell) for tensor in (*op.inputs, op.out)))
-            if cells and (cell.rows * cell.cols == 1 or not isinstance(op, Pool)):
+            if cells and (cell.rows * cell.cols == 1 or not windows):
                 words = self._words(op.out, cell)
-                yield cells, taps * words + _OVERHEAD + _ROOM * words
+                cycles = window_cycles(op, cell, self.config) if windows else words
+                yield cells, cycles + _OVERHEAD + _ROOM * words
 
     def _agreed(self, *sides: tuple[Tensor, Cell]) -> dict[str, Cell] | None:
         """Cells by name; ``None`` when a tensor may not stand in its cell, or would need two."""

@@ -45,19 +45,22 @@ class _Rotation:
     """Places of a small memory that hold pieces of the image; the oldest goes first."""
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._held: dict[tuple[int, int], int] = {}
+        self._size, self._next = size, 0
+        self._held: dict[tuple[int, int], tuple[int, int]] = {}
 
-    def request(self, key: tuple[int, int]) -> tuple[int, bool]:
-        """The place of ``key``, and whether it must be loaded there."""
+    def request(self, key: tuple[int, int], places: int = 1) -> tuple[int, bool]:
+        """The first of the neighbouring places of ``key``, and whether it must be loaded there."""
         if key in self._held:
-            return self._held[key], False
-        if len(self._held) < self._size:
-            index = len(self._held)
-        else:
-            index = self._held.pop(next(iter(self._held)))
-        self._held[key] = index
-        return index, True
+            return self._held[key][0], False
+        assert places <= self._size
+        first = self._next if self._next + places <= self._size else 0
+        self._next = first + places
+        free = range(first, self._next)
+        for other, (low, high) in list(self._held.items()):
+            if low < free.stop and high > free.start:
+                del self._held[other]
+        self._held[key] = first, self._next
+        return first, True
 
 
 class Context:
@@ -136,14 +139,26 @@ class Context:
         beat = self.config.axi_bytes
         return Span(Memory.DRAM, low // beat, -(-high // beat))
 
-    def parameters(self, bias: np.ndarray, mantissa: np.ndarray, shift: np.ndarray) -> int:
-        """The parameter set with one bias, mantissa and shift per column, loaded where needed."""
+    def parameters(
+        self,
+        bias: np.ndarray,
+        mantissa: np.ndarray,
+        shift: np.ndarray,
+        weights: np.ndarray | None = None,
+    ) -> int:
+        """The parameter set with one bias, mantissa and shift per column, loaded where needed.
+
+        ``weights``, int8 [taps, columns], begin with the next set.
+        """
         rows = parameter_rows(bias, mantissa, shift)
+        if weights is not None:
+            rows = np.concatenate([rows, weights.view(np.uint8)])
+        sets = -(-len(rows) // 8)
         address, width, copies = self._columns(rows)
-        index, fresh = self._params.request((address, width))
+        index, fresh = self._params.request((address, width), sets)
         if fresh:
-            writes = [Span(Memory.PARAM, index, index + 1)]
-            self._small(Space.PARAM, address, width, copies, 8, 8 * index, writes)
+            writes = [Span(Memory.PARAM, index, index + sets)]
+            self._small(Space.PARAM, address, width, copies, len(rows), 8 * index, writes)
         return index
 
     def table(self, op: Op, block: Block) -> dict[str, int]:

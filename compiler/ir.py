@@ -18,6 +18,7 @@ __all__ = [
     "Binary",
     "Blend",
     "Conv",
+    "Depthwise",
     "Fetch",
     "Graph",
     "HostTensor",
@@ -142,6 +143,27 @@ class Pool(Op):
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilations: tuple[int, int] = (1, 1)
     count_include_pad: bool = False
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Depthwise(Op):
+    """A convolution of every channel by itself, on the vector unit.
+
+    ``weight``: int8 [kh, kw, c]. Everything else as in :class:`Conv`.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    scale: np.ndarray
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilations: tuple[int, int] = (1, 1)
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        """Rows and columns of the window."""
+        ky, kx, _ = self.weight.shape
+        return ky, kx
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

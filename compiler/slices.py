@@ -13,14 +13,26 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from hpu.compiler.allocate import home, tensor_words
 from hpu.compiler.cells import mapping_of
-from hpu.compiler.ir import Binary, Conv, Fetch, Graph, Op, Pool, Residual, Tensor, Unary
+from hpu.compiler.ir import (
+    Binary,
+    Conv,
+    Depthwise,
+    Fetch,
+    Graph,
+    Op,
+    Pool,
+    Residual,
+    Tensor,
+    Unary,
+)
+from hpu.compiler.windows import window_cycles
 from hpu.hw.config import Config
 from hpu.runtime.layout import tensor_bytes
 
 __all__ = ["Run", "choose_runs", "run_cycles", "slice_graph", "spill_cycles"]
 
 #: Operations that make every image of their result from the same image of their inputs.
-_PER_IMAGE = (Conv, Pool, Binary, Unary)
+_PER_IMAGE = (Conv, Depthwise, Pool, Binary, Unary)
 #: Longest run that is considered, in operations.
 _LONGEST = 48
 #: Cycles by which an operation of one slice holds up the next: the array's depth and a drain.
@@ -308,8 +320,9 @@ class _OpCost:
 
     @classmethod
     def of(cls, op: Op, config: Config) -> "_OpCost":
+        if isinstance(op, Pool | Depthwise):
+            return cls(window_cycles(op, op.out.cell, config), 0)
         if not isinstance(op, Conv):
-            window = op.kernel[0] * op.kernel[1] if isinstance(op, Pool) else 1
-            return cls(tensor_words(op.out, config) * window, 0)
+            return cls(tensor_words(op.out, config), 0)
         mapped = mapping_of(op, config)
         return cls(max(mapped.matrix, mapped.vector), _SPARE * mapped.fetch)

@@ -6,7 +6,7 @@ from hpu.compiler.context import Context, counts, strides
 from hpu.compiler.emit import Memory, Span
 from hpu.compiler.ir import Binary, Mul, Quant, Sub
 from hpu.compiler.tiling import Region, View
-from hpu.hw.isa import Operand
+from hpu.hw.isa import Operand, Reduce
 from hpu.runtime.layout import Block
 from hpu.sim.numerics import encode_add, encode_multiply
 
@@ -83,6 +83,8 @@ def emit_vector(
     all_reads = [*reads, *_constants(fields)]
     whole = {"d_width": block.width, "d_copies": context.config.groups // block.width}
     values = _DEFAULTS | whole | fields
+    if view.group is not None:
+        values |= {"d_group": view.group + values.get("d_group", 0), "d_copies": 1}
     if second is not None:
         values |= strides("b", second, part)
         all_reads += extents(second, part)
@@ -101,6 +103,9 @@ _DEFAULTS = {"ky_count": 1, "kx_count": 1, "image_rows": 1, "image_cols": 1}
 
 def _constants(fields: dict[str, int]) -> list[Span]:
     spans = []
+    if fields.get("reduce") == Reduce.DOT:
+        sets = -(-fields["ky_count"] * fields["kx_count"] // 8)
+        spans.append(Span(Memory.PARAM, fields["weights"], fields["weights"] + sets))
     if fields.get("requantise"):
         spans.append(Span(Memory.PARAM, fields["params"], fields["params"] + 1))
     if fields.get("use_table"):

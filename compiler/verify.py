@@ -99,7 +99,7 @@ def output_shape(op: ir.Op) -> tuple[int, int, int, int]:
     n, y, x, c = op.x.shape
     if isinstance(op, ir.Conv):
         kernel, c = op.weight.shape[1:3], op.weight.shape[0]
-    elif isinstance(op, ir.Pool):
+    elif isinstance(op, ir.Pool | ir.Depthwise):
         kernel = op.kernel
     else:
         return _free_shape(op)

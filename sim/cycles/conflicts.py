@@ -11,7 +11,7 @@ from hpu.hw.isa import Operand, Source, Space
 from hpu.hw.matrix_control import ADDRESS_STAGES
 from hpu.sim.access import Tap, count_of, loop, matmul_taps, tile_words, window_taps
 from hpu.sim.cycles.constants import Times
-from hpu.sim.cycles.streams import stream_steps, stream_words
+from hpu.sim.cycles.streams import stream_length, stream_steps, stream_words
 
 __all__ = ["Conflicts", "Reads", "walk"]
 
@@ -118,10 +118,10 @@ class Conflicts:
         box, words = loop(values, "d"), self._words
         low, high = box.extent()
         if values["stream"]:
-            last = stream_steps(values)
-            masks = np.zeros(last[-1] + 1, np.int64)
-            masks[last] = np.left_shift(1, box.words().ravel() // words)
-            self._writes.append(_Reading(first, first + int(last[-1]), _encoded(masks)))
+            steps = stream_length(values)
+            masks = np.zeros(steps, np.int64)
+            masks[stream_steps(values)] = np.left_shift(1, box.words().ravel() // words)
+            self._writes.append(_Reading(first, first + steps - 1, _encoded(masks)))
             return
         if low // words == high // words and steps == 1:
             runs = [(box.size, 1 << low // words)]
@@ -182,7 +182,7 @@ class Conflicts:
         """The steps of a VECTOR and what they read of the unified buffer."""
         if values["stream"]:
             segments = stream_words(values).words().ravel() // self._words
-            masks = np.zeros(stream_steps(values)[-1] + 1, np.int64)
+            masks = np.zeros(stream_length(values), np.int64)
             masks[: segments.size] = np.left_shift(1, segments)
             return _encoded(masks)
         taps = list(window_taps(values)) if values["source"] == Source.UB else []

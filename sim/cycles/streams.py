@@ -4,7 +4,7 @@ import numpy as np
 
 from hpu.sim.access import Box, Values
 
-__all__ = ["stream_steps", "stream_words"]
+__all__ = ["stream_length", "stream_steps", "stream_words"]
 
 
 def _ends(values: Values, axis: str, size: str) -> tuple[int, int]:
@@ -23,16 +23,25 @@ def stream_words(values: Values) -> Box:
     return Box(base, (values["n_count"], rows - y, cols - x), strides)
 
 
-def stream_steps(values: Values) -> np.ndarray:
-    """The step that completes each window, int64, in the order of the elements.
+def _completing(values: Values) -> Box:
+    """The steps that complete the windows, [n, y, x].
 
     Rows and images follow one another without a gap; so do the rows and columns behind them.
     """
     _, rows, cols = stream_words(values).counts
     y, _ = _ends(values, "y", "image_rows")
     x, _ = _ends(values, "x", "image_cols")
-    row = values["y0"] - y + values["ky_count"] - 1
-    column = values["x0"] - x + values["kx_count"] - 1
-    n, ys, xs = (np.arange(values[f"{axis}_count"], dtype=np.int64) for axis in "nyx")
-    at = (n[:, None] * rows + row + ys * values["y_step"])[..., None] * cols
-    return (at + column + xs * values["x_step"]).ravel()
+    first = (values["y0"] - y + values["ky_count"] - 1) * cols
+    first += values["x0"] - x + values["kx_count"] - 1
+    counts = (values["n_count"], values["y_count"], values["x_count"])
+    return Box(first, counts, (rows * cols, values["y_step"] * cols, values["x_step"]))
+
+
+def stream_steps(values: Values) -> np.ndarray:
+    """The step that completes each window, int64, in the order of the elements."""
+    return _completing(values).addresses().ravel()
+
+
+def stream_length(values: Values) -> int:
+    """Steps in all."""
+    return _completing(values).extent()[1] + 1
