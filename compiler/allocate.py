@@ -121,6 +121,8 @@ def _family(graph: Graph, whole: str) -> set[str]:
 
 def home(tensor: Tensor) -> Tensor:
     """The tensor in whose memory this one lies: itself, or the one whose images it is."""
+    if tensor.inset:
+        return tensor.inset.parent
     return tensor.whole or tensor
 
 

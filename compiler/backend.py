@@ -10,6 +10,7 @@ from hpu.compiler.context import Context, Place, load_pieces
 from hpu.compiler.depthwise import with_depthwise
 from hpu.compiler.emit import Emitter
 from hpu.compiler.errors import UnsupportedError
+from hpu.compiler.insets import with_insets
 from hpu.compiler.ir import (
     Binary,
     Blend,
@@ -80,7 +81,7 @@ def compile_graph(
     addresses, end = memory_map(graph, config, bases, kept)
     _check_extent(end, config)
     places = {
-        name: Place(bases.get(name), addresses.get(home(tensor).name))
+        name: Place(bases.get(name), None if tensor.inset else addresses.get(home(tensor).name))
         for name, tensor in graph.tensors.items()
     }
     context = Context(config, Emitter(config), Image(end, config), places)
@@ -118,6 +119,9 @@ def _place(graph: Graph, config: Config, *, whole: bool) -> Placed:
     """
     if whole:
         return graph, *allocate(graph, config, planner(config))
+    inset = _placed_inset(graph, config)
+    if inset:
+        return inset
     tried: dict[tuple[Run, ...], tuple[float, Placed]] = {}
     for eighths in (8, 7, 6, 5, 4):
         runs = tuple(choose_runs(graph, config, config.ub_depth * eighths // 8))
@@ -127,6 +131,16 @@ def _place(graph: Graph, config: Config, *, whole: bool) -> Placed:
             cycles = run_cycles(graph, config, runs) + spill_cycles(sliced, config, bases)
             tried[runs] = cycles, (sliced, bases, scratch)
     return min(tried.values(), key=lambda found: found[0])[1]
+
+
+def _placed_inset(graph: Graph, config: Config) -> Placed | None:
+    """The graph with tensors inset in others, where there are any and the buffer holds all."""
+    inset = with_insets(graph, config)
+    if inset is graph:
+        return None
+    bases, scratch = allocate(inset, config, planner(config))
+    held = all(t.name in bases for op in inset.ops for t in (*op.inputs, op.out))
+    return (inset, bases, scratch) if held else None
 
 
 def _check_extent(dram_bytes: int, config: Config) -> None:

@@ -7,12 +7,12 @@ import numpy as np
 
 from hpu.compiler.allocate import home, words_before
 from hpu.compiler.emit import Emitter, Memory, Span
-from hpu.compiler.ir import Op, Tensor
+from hpu.compiler.ir import Inset, Op, Tensor
 from hpu.compiler.tiling import Accumulators, Region, View, split
 from hpu.compiler.weights_image import Image, parameter_rows, row_bytes, table_rows
 from hpu.hw.config import Config
 from hpu.hw.isa import Space
-from hpu.runtime.layout import Block, blocks
+from hpu.runtime.layout import Block, block_channels, blocks
 
 __all__ = ["Context", "Place", "Slots", "counts", "load_pieces", "strides"]
 
@@ -81,7 +81,8 @@ class Context:
 
     def _cut(self, tensor: Tensor) -> Iterator[Block]:
         """The blocks of the whole of which ``tensor`` is images, each from the first of them on."""
-        for block in blocks(home(tensor).stored, self.config):
+        whole = tensor if tensor.inset else home(tensor)
+        for block in blocks(whole.stored, self.config):
             ahead = words_before(tensor) * block.pitch
             yield dataclasses.replace(block, offset=block.offset + ahead)
 
@@ -90,8 +91,21 @@ class Context:
         base = self.places[tensor.name].base
         if base is None:
             return None
-        step = Region.whole(home(tensor).stored).words
-        return View(base + block * step, Region.whole(tensor.stored))
+        whole = Region.whole(home(tensor).stored)
+        if tensor.inset:
+            return self._inset(tensor, tensor.inset, base, block)
+        return View(base + block * whole.words, Region.whole(tensor.stored))
+
+    def _inset(self, tensor: Tensor, inset: Inset, base: int, block: int) -> View:
+        """A block of a tensor that lies in the memory of another one, which begins at ``base``."""
+        whole = Region.whole(inset.parent.stored)
+        n, y, x, c = inset.origin
+        first, lane = divmod(c, block_channels(self.config))
+        around = View(base + (first + block) * whole.words, whole)
+        gaps = tuple(a * b for a, b in zip(around.strides, inset.steps, strict=True))
+        group = lane // self.config.group if inset.lanes else None
+        region = Region.whole(tensor.stored)
+        return View(around.word(n, y, x), region, (gaps[0], gaps[1], gaps[2]), group)
 
     def views(self, tensor: Tensor) -> list[View]:
         """Every block of a tensor that is in the unified buffer, in order; none of others."""

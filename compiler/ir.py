@@ -22,6 +22,7 @@ __all__ = [
     "Fetch",
     "Graph",
     "HostTensor",
+    "Inset",
     "Move",
     "Mul",
     "Op",
@@ -42,6 +43,20 @@ class Quant:
     zero: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Inset:
+    """Where a tensor lies in the memory of ``parent``: from ``origin`` on, ``steps`` apart.
+
+    ``origin`` is (n, y, x, c), ``steps`` are along n, y and x. With ``lanes`` it takes some lane
+    groups of the parent's words, and has no copies beside it; else it takes whole words.
+    """
+
+    parent: "Tensor"
+    origin: tuple[int, int, int, int]
+    steps: tuple[int, int, int]
+    lanes: bool = False
+
+
 @dataclasses.dataclass(eq=False)
 class Tensor:
     """An activation. ``name`` is the ONNX value it equals, or images of it."""
@@ -54,6 +69,8 @@ class Tensor:
     first: int = 0
     #: The pixels that share a word.
     cell: Cell = PLAIN
+    #: Its place in another tensor's memory, in the unified buffer.
+    inset: Inset | None = None
 
     @property
     def stored(self) -> Shape:

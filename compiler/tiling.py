@@ -65,12 +65,14 @@ class Region:
 class View:
     """One channel block's ``region``, laid out [n][y][x] from unified-buffer word ``base`` on.
 
-    ``gaps`` are the words per step of n, y and x where other words lie between them.
+    ``gaps`` are the words per step of n, y and x where other words lie between them; ``group`` is
+    the first lane group where the words are shared with other channels.
     """
 
     base: int
     region: Region
     gaps: tuple[int, int, int] | None = None
+    group: int | None = None
 
     @property
     def strides(self) -> tuple[int, int, int]:
@@ -85,7 +87,7 @@ class View:
         base = self.word(r.n0 + at_n, r.y0 + at_y, r.x0 + at_x)
         blocks = Region(r.n0 // n, r.n1 // n, r.y0 // y, r.y1 // y, r.x0 // x, r.x1 // x)
         step_n, step_y, step_x = self.strides
-        return View(base, blocks, (step_n * n, step_y * y, step_x * x))
+        return View(base, blocks, (step_n * n, step_y * y, step_x * x), self.group)
 
     def word(self, n: int, y: int, x: int) -> int:
         """Word of position (n, y, x), which may lie outside the region."""

@@ -11,6 +11,7 @@ from hpu.compiler.backend import compile_graph
 from hpu.compiler.frontend import import_model
 from hpu.compiler.qoperator import export
 from hpu.compiler.reference import compare
+from hpu.compiler.verify import verify
 from hpu.hw.csr import FaultCause
 from hpu.runtime.layout import pack, unpack
 from hpu.sim import races
@@ -81,6 +82,27 @@ def check(models, naive):
         return graph
 
     return run
+
+
+@pytest.fixture
+def moves_agree(naive):
+    """``moves_agree(graph, config, seed)``: compile, run, compare every tensor."""
+
+    def check(graph, config, seed=0):
+        verify(graph)
+        rng = np.random.default_rng(seed)
+        inputs = {
+            h.tensor: rng.integers(-128, 128, graph.tensors[h.tensor].shape).astype(np.int8)
+            for h in graph.inputs
+        }
+        expected = naive.interpret(graph, inputs)
+        program = compile_graph(graph, config)
+        for name, value in run_program(program, config, inputs).items():
+            wrong = np.argwhere(value != expected[name])
+            assert not len(wrong), f"seed {seed}: {name} at {wrong[:3]} of {value.shape}"
+        return program
+
+    return check
 
 
 def run_program(program, config, inputs):

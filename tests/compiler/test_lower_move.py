@@ -6,10 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
-from hpu.compiler.backend import compile_graph
 from hpu.compiler.pieces import FILL, Loop, Piece, around, box, inside, source_map
 from hpu.compiler.turns import split_turns
-from hpu.compiler.verify import verify
 from hpu.hw.config import by_name
 
 LAB = by_name("lab-16")
@@ -20,27 +18,6 @@ WIDE = dataclasses.replace(
 TIGHT = dataclasses.replace(LAB, name="tight", ub_depth=256, ub_segments=2, queue_depth=2)
 CONFIGS = {config.name: config for config in (LAB, TALL, WIDE, TIGHT, by_name("hai-v1"))}
 SEEDS = [pytest.param(s, marks=[pytest.mark.slow] if s > 9 else []) for s in range(60)]
-
-
-@pytest.fixture
-def agrees(naive, execute):
-    """``agrees(graph, config, seed)``: compile, run, compare every tensor."""
-
-    def check(graph, config, seed=0):
-        verify(graph)
-        rng = np.random.default_rng(seed)
-        inputs = {
-            h.tensor: rng.integers(-128, 128, graph.tensors[h.tensor].shape).astype(np.int8)
-            for h in graph.inputs
-        }
-        expected = naive.interpret(graph, inputs)
-        program = compile_graph(graph, config)
-        for name, value in execute(program, config, inputs).items():
-            wrong = np.argwhere(value != expected[name])
-            assert not len(wrong), f"seed {seed}: {name} at {wrong[:3]} of {value.shape}"
-        return program
-
-    return check
 
 
 def cut(rng, low, high, depth):
@@ -102,21 +79,21 @@ def random_move(b, channels, edge):
 
 @pytest.mark.parametrize("config", ["lab-16", "tall", "wide", "tight"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_random_moves(random_graphs, agrees, config, seed):
+def test_random_moves(random_graphs, moves_agree, config, seed):
     b = random_graphs.Builder(seed)
     y = random_move(b, 40, 4)
-    agrees(b.graph(y), CONFIGS[config], seed)
+    moves_agree(b.graph(y), CONFIGS[config], seed)
 
 
 @pytest.mark.parametrize("seed", SEEDS[:12:4])
-def test_random_moves_at_full_size(random_graphs, agrees, seed):
+def test_random_moves_at_full_size(random_graphs, moves_agree, seed):
     b = random_graphs.Builder(seed)
     y = random_move(b, 300, 3)
-    agrees(b.graph(y), CONFIGS["hai-v1"], seed)
+    moves_agree(b.graph(y), CONFIGS["hai-v1"], seed)
 
 
 @pytest.mark.parametrize("seed", SEEDS[:4])
-def test_moves_between_convolutions(random_graphs, agrees, seed):
+def test_moves_between_convolutions(random_graphs, moves_agree, seed):
     """Tensors of the unified buffer, read in copies by a kernel afterwards."""
     b = random_graphs.Builder(seed)
     x = b.conv(b.input(2, 5, 6, 7), 6, (3, 3))
@@ -124,17 +101,17 @@ def test_moves_between_convolutions(random_graphs, agrees, seed):
     b.tensors[y.name].quant = x.quant
     joined = [box(0, (2, 3, 4, 6)), box(1, (2, 3, 4, 6), dest=(0, 0, 0, 6))]
     z = b.move((2, 3, 4, 12), joined, x, y, tail=False)
-    agrees(b.graph(b.conv(z, 5, (2, 2)), b.pool(z, "max", (2, 2))), LAB, seed)
+    moves_agree(b.graph(b.conv(z, 5, (2, 2)), b.pool(z, "max", (2, 2))), LAB, seed)
 
 
-def test_moves_of_tensors_in_dram(random_graphs, agrees):
+def test_moves_of_tensors_in_dram(random_graphs, moves_agree):
     b = random_graphs.Builder(3)
     x = b.input(2, 30, 40, 3)
     pieces = [
         box(0, (2, 30, 40, 3), dest=(0, 2, 1, 0)),
         *around((2, 33, 44, 3), (0, 2, 1, 0), (2, 32, 41, 3)),
     ]
-    agrees(b.graph(b.move((2, 33, 44, 3), pieces, x, fill=9)), LAB)
+    moves_agree(b.graph(b.move((2, 33, 44, 3), pieces, x, fill=9)), LAB)
 
 
 def test_inside_cuts_and_keeps_every_element():
@@ -180,7 +157,7 @@ TURNS = [
 
 @pytest.mark.parametrize("config", ["lab-16", "tall", "wide", "hai-v1"])
 @pytest.mark.parametrize("shape,axes", TURNS)
-def test_transpositions_of_channels_in_squares(random_graphs, agrees, config, shape, axes):
+def test_transpositions_of_channels_in_squares(random_graphs, moves_agree, config, shape, axes):
     b = random_graphs.Builder(3)
     n, y, x, c = shape
     if axes == "xc":
@@ -195,7 +172,7 @@ def test_transpositions_of_channels_in_squares(random_graphs, agrees, config, sh
     loops = tuple(loop for loop in (Loop(n, 0, 1, 0, 1), *loops) if loop.size > 1)
     source = b.input(*shape)
     graph = b.graph(b.move(out, [Piece(0, (0,) * 4, (0,) * 4, loops)], source))
-    program = agrees(graph, CONFIGS[config])
+    program = moves_agree(graph, CONFIGS[config])
     if config != "hai-v1":
         assert len(split_turns(graph, CONFIGS[config]).ops) == 3
     assert program.instruction_count < 1000
