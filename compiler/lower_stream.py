@@ -24,11 +24,15 @@ from hpu.compiler.tiling import (
     window,
 )
 from hpu.hw.config import Config
+from hpu.hw.isa import STREAM_WINDOW
 from hpu.runtime.layout import block_widths
 
 __all__ = ["StreamPlan", "lower_stream", "plan_stream"]
 
 _OUT_SLOTS = 3
+#: Cycles of a VECTOR beside its words, and how many times as much its words should take.
+_INSTRUCTION = 50
+_WORTH = 8
 
 #: ``emit(block, part, views of the inputs, view of the result)``: the instructions of one piece.
 EmitPiece = Callable[[int, Region, list[View], View], None]
@@ -71,7 +75,7 @@ def _candidates(
     inputs = len(_streamed(op, in_dram))
     whole = Region.whole(op.out.stored).size
     single = len(block_widths(op.out.stored[3], config)) == 1
-    piece = largest_piece(config)
+    piece = max(largest_piece(config), _least_piece(op, axes))
     if not inputs:
         for words in _halvings(piece) if slots else (piece,):
             yield StreamPlan(whole, words, out_slots=slots)
@@ -82,6 +86,16 @@ def _candidates(
             used = 1 if single and tile == whole else buffers
             words = min(piece, tile[0] * tile[1] * tile[2])
             yield StreamPlan(tile, words, inputs, used, tile[0] * y * x, slots)
+
+
+def _least_piece(op: Op, axes: tuple[Axis, Axis]) -> int:
+    """Words of a result's piece that are worth what an instruction takes beside them.
+
+    Neighbouring pieces both read the rows that their windows share.
+    """
+    if max(axis.kernel for axis in axes) > STREAM_WINDOW or axes[0].kernel == 1:
+        return 0
+    return _WORTH * (_INSTRUCTION + (axes[0].kernel - 1) * op.out.stored[2])
 
 
 def _halvings(words: int) -> Iterator[int]:
@@ -109,7 +123,7 @@ def lower_stream(
         for tile in tiles(Region.whole(op.out.stored), plan.tile):
             region = window(tile, *axes)
             load = functools.partial(_load, context, streamed, block, region, scratch)
-            compute = functools.partial(_compute, context, op, plan, block, tile, slots, emit)
+            compute = functools.partial(_compute, context, op, plan, block, tile, slots, emit, axes)
             items.append(Item(load, compute))
     run(items, max(plan.buffers, 1))
 
@@ -138,6 +152,7 @@ def _compute(
     tile: Region,
     slots: Slots,
     emit: EmitPiece,
+    axes: tuple[Axis, Axis],
     loaded: dict[int, View],
 ) -> None:
     streamed = [t.name for t in op.inputs if context.places[t.name].base is None]
@@ -145,7 +160,8 @@ def _compute(
     views = [
         context.view(tensor, block) or loaded[names.index(tensor.name)] for tensor in op.inputs
     ]
-    limit = min(piece_words(tile.words, context.config), plan.piece)
+    limit = max(piece_words(tile.words, context.config), _least_piece(op, axes))
+    limit = min(limit, plan.piece)
     for part in split(tile, limit):
         result = context.view(op.out, block) or slots.take(part)
         emit(block, part, views, result)
