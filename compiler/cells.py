@@ -171,6 +171,8 @@ def _mapped(
 
 def _columns(shape: Shape, cell_out: Cell, config: Config) -> Iterator[Cell]:
     """Cells that fill more than half of the columns, other than the result's own."""
+    if cell_out.block:
+        return
     images = (n for n in range(1, cell_out.images + 1) if cell_out.images % n == 0)
     for count in images:
         for rows, cols in SPATIAL:

@@ -30,6 +30,8 @@ _MOST_INPUT_CELLS = 40
 _MOST_IMAGES = 8
 #: Cycles that an operation takes beside its rows.
 _OVERHEAD = 600
+#: Cycles that a row of results costs though it is drained while the array goes on.
+_DRAIN = 0.3
 #: Cycles that a word of a result costs for the room that it takes.
 _ROOM = 0.02
 #: The solver's effort, in its own measure of time.
@@ -55,8 +57,24 @@ def candidates(shape: Shape, config: Config, most: int = _MOST_CELLS) -> list[Ce
             fits = cell.lanes(shape[3]) <= block_channels(config)
             if cell.pixels > 1 and fits and cell.divides(shape):
                 found.append(cell)
-    found.sort(key=lambda c: (math.prod(c.stored(shape)[:3]), c.size))
+        found += _blocked(images, shape, config)
+    found.sort(key=lambda c: (_words(c, shape, config), c.size))
     return [PLAIN, *found[:most]]
+
+
+def _blocked(images: int, shape: Shape, config: Config) -> Iterator[Cell]:
+    """The cell that holds some channels of so many images, where that leaves less room unused."""
+    channels = block_channels(config) // images
+    whole = channels * images == block_channels(config) and channels % config.group == 0
+    if images > 1 and whole and channels < shape[3]:
+        cell = Cell(images, group=config.group, block=channels)
+        if _words(cell, shape, config) < _words(PLAIN, shape, config):
+            yield cell
+
+
+def _words(cell: Cell, shape: Shape, config: Config) -> int:
+    n, y, x, lanes = cell.stored(shape)
+    return n * y * x * len(block_widths(lanes, config))
 
 
 class _Problem:
@@ -142,7 +160,8 @@ class _Problem:
             mapped = best_mapping(geometry, cell_in, cell_out, self.config, residual=residual)
             if cells and mapped:
                 cost = max(mapped.cycles, mapped.fetch * mapped.parts + self._load(op.x, cell_in))
-                yield cells, cost + _OVERHEAD + _ROOM * self._words(op.out, cell_out)
+                cost += _OVERHEAD + _DRAIN * mapped.vector
+                yield cells, cost + _ROOM * self._words(op.out, cell_out)
 
     def _vector_rows(self, op: Op) -> Iterator[_Row]:
         """Rows of an operation that works lane by lane: the same cell on all sides."""
@@ -168,8 +187,7 @@ class _Problem:
         if tensor.name not in self._inputs:
             return 0.0
         size = tensor_bytes(cell.stored(tensor.shape), self.config)
-        return size / self.config.dram_bytes_per_cycle
+        return max(size / self.config.dram_bytes_per_cycle, self._words(tensor, cell))
 
     def _words(self, tensor: Tensor, cell: Cell) -> int:
-        n, y, x, lanes = cell.stored(tensor.shape)
-        return n * y * x * len(block_widths(lanes, self.config))
+        return _words(cell, tensor.shape, self.config)

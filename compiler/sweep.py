@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -151,14 +151,12 @@ class Sweep:
         cell, total = self.cell_in, self.geometry.x[3]
         offset = (y // cell.rows, x // cell.cols)
         low, high = self.geometry.inputs(placed.first, placed.channels)
-        if cell.pixels > 1:
-            lane = cell.lane(total, n, y, x) + low
-            yield n // cell.images, 0, offset, Use(tap, lane, low, high - low, placed)
-            return
-        for index, block in enumerate(self.in_blocks):
-            first, end = max(low, block.first), min(high, block.first + block.channels)
+        lane = cell.lane(total, n, y, x)
+        for index, (start, count) in enumerate(_channels(cell, total, self.in_blocks)):
+            first, end = max(low, start), min(high, start + count)
             if first < end:
-                yield n, index, offset, Use(tap, first - block.first, first, end - first, placed)
+                use = Use(tap, lane + first - start, first, end - first, placed)
+                yield n // cell.images, index, offset, use
 
     @functools.cached_property
     def reach(self) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -213,10 +211,24 @@ def sweep_of(
     )
 
 
+def _channels(cell: Cell, total: int, blocks: Sequence[Block]) -> Iterator[tuple[int, int]]:
+    """First channel and channels of every block of a tensor of ``total`` channels."""
+    for index, block in enumerate(blocks):
+        if cell.pixels == 1:
+            yield block.first, block.channels
+        else:
+            each = cell.block or total
+            yield index * each, min(each, total - index * each)
+
+
 def _holds(cell: Cell, shape: Shape, config: Config) -> bool:
     """Whether a tensor can stand in ``cell``: whole cells, each in a word of its own."""
-    narrow = cell.pixels == 1 or cell.lanes(shape[3]) <= block_channels(config)
-    return narrow and cell.divides(shape)
+    word = block_channels(config)
+    if cell.block:
+        fits = cell.block % config.group == 0 and cell.pixels * cell.block == word
+    else:
+        fits = cell.pixels == 1 or cell.lanes(shape[3]) <= word
+    return fits and cell.divides(shape)
 
 
 def _triple(values: list[int]) -> Triple:
@@ -238,12 +250,13 @@ def _targets(
         return tuple(_plain_targets(unit, out_blocks, beside, config))
     columns = columns or cell_out
     channels = geometry.out[3]
-    if columns.lanes(channels) > config.cols or len(out_blocks) > 1:
+    if columns == cell_out:
+        return tuple(_word_targets(unit, cell_out, channels, out_blocks, config))
+    if columns.lanes(channels) > config.cols or len(out_blocks) > 1 or columns.block:
         return None
-    make = _word_target if columns == cell_out else _mixed_target
     targets = []
     for corner in _steps(unit, columns):
-        target = make(list(_pixels(corner, columns)), cell_out, channels, config)
+        target = _mixed_target(list(_pixels(corner, columns)), cell_out, channels, config)
         if target is None:
             return None
         targets.append(target)
@@ -284,12 +297,17 @@ def _pixels(corner: Triple, cell: Cell) -> Iterator[Triple]:
         yield n, y, x
 
 
-def _word_target(pixels: list[Triple], cell: Cell, channels: int, config: Config) -> Target:
-    """The pixels of one word of the result, as they stand there."""
-    placed = tuple(Placed(one, 0, channels, cell.lane(channels, *one)) for one in pixels)
-    width, copies = _written(cell, channels, config)
-    move = Move(0, _word(pixels[0], cell), width, copies)
-    return Target(placed, (move,), cell.lanes(channels))
+def _word_targets(
+    unit: Triple, cell: Cell, channels: int, out_blocks: tuple[Block, ...], config: Config
+) -> Iterator[Target]:
+    """The pixels of one word of the result each, as they stand there."""
+    for index, (first, count) in enumerate(_channels(cell, channels, out_blocks)):
+        block = out_blocks[index]
+        for corner in _steps(unit, cell):
+            pixels = _pixels(corner, cell)
+            placed = (Placed(one, first, count, cell.lane(channels, *one)) for one in pixels)
+            move = Move(index, _word(corner, cell), block.width, config.groups // block.width)
+            yield Target(tuple(placed), (move,), block.channels)
 
 
 def _mixed_target(pixels: list[Triple], cell: Cell, channels: int, config: Config) -> Target | None:

@@ -18,12 +18,17 @@ Shape = tuple[int, int, int, int]
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """Pixels of a word, and the lanes of a lane group. ``Cell()`` holds one pixel."""
+    """Pixels of a word, and the lanes of a lane group. ``Cell()`` holds one pixel.
+
+    With ``block``, a multiple of the group, a word holds that many channels of each of its pixels,
+    and the next channels follow in the next channel block.
+    """
 
     images: int = 1
     rows: int = 1
     cols: int = 1
     group: int = 1
+    block: int = 0
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -41,24 +46,35 @@ class Cell(msgspec.Struct, frozen=True):
             parts.append(f"{self.images} images")
         if self.rows * self.cols > 1 or not parts:
             parts.append(f"{self.rows}×{self.cols} pixels")
+        if self.block:
+            parts.append(f"{self.block} channels")
         return " of ".join(parts)
 
     def divides(self, shape: Sequence[int]) -> bool:
         """Whether the positions of a tensor of ``shape`` (n, y, x, …) are whole cells."""
         return all(length % step == 0 for length, step in zip(shape, self.size, strict=False))
 
-    def image_lanes(self, channels: int) -> int:
-        """Lanes from an image to the next."""
-        return -(-self.rows * self.cols * channels // self.group) * self.group
+    def blocks(self, channels: int) -> int:
+        """Channel blocks that the cell itself makes of ``channels``."""
+        return -(-channels // self.block) if self.block else 1
 
     def lane(self, channels: int, n: int, y: int, x: int) -> int:
-        """Lane of the first channel of pixel (n, y, x), modulo the cell."""
+        """Lane of the first channel of pixel (n, y, x), modulo the cell, in each of its words."""
         pixel = y % self.rows * self.cols + x % self.cols
-        return n % self.images * self.image_lanes(channels) + pixel * channels
+        each = self.block or channels
+        return n % self.images * self._image_lanes(channels) + pixel * each
+
+    def _image_lanes(self, channels: int) -> int:
+        """Lanes from an image to the next."""
+        return -(-self.rows * self.cols * (self.block or channels) // self.group) * self.group
 
     def lanes(self, channels: int) -> int:
-        """Lanes of a word, without the last image's unused ones."""
-        return (self.images - 1) * self.image_lanes(channels) + self.rows * self.cols * channels
+        """Lanes of all words of a position, without the unused ones at the end."""
+        before = (self.blocks(channels) - 1) * self.images * self._image_lanes(channels)
+        each = self.block or channels
+        last = channels - (self.blocks(channels) - 1) * each
+        pixels = self.rows * self.cols
+        return before + (self.images - 1) * self._image_lanes(channels) + (pixels - 1) * each + last
 
     def stored(self, shape: Shape) -> Shape:
         """Shape of the stored form of a tensor of ``shape``."""
@@ -74,34 +90,41 @@ class Cell(msgspec.Struct, frozen=True):
         split = values.reshape(
             words[0], self.images, words[1], self.rows, words[2], self.cols, c
         ).transpose(0, 2, 4, 1, 3, 5, 6)
-        return self._join(split.reshape(*words, self.images, self.rows * self.cols * c), c)
+        return self._join(split.reshape(*words, self.images, self.rows * self.cols, c))
 
-    def _join(self, images: np.ndarray, channels: int) -> np.ndarray:
-        """[…, lanes] of the lanes of every image [..., images, rows·cols·c]."""
-        gap = self.image_lanes(channels) - images.shape[-1]
-        wide = np.pad(images, [(0, 0)] * (images.ndim - 1) + [(0, gap)])
-        return wide.reshape(*images.shape[:-2], -1)[..., : self.lanes(channels)]
+    def _join(self, values: np.ndarray) -> np.ndarray:
+        """[…, lanes] of the pixels of a word [..., images, rows·cols, c]."""
+        *outer, images, pixels, channels = values.shape
+        blocks, each = self.blocks(channels), self.block or channels
+        cut = _padded(values, blocks * each).reshape(*outer, images, pixels, blocks, each)
+        rows = np.moveaxis(cut, -2, -4).reshape(*outer, blocks, images, pixels * each)
+        wide = _padded(rows, self._image_lanes(channels)).reshape(*outer, -1)
+        return wide[..., : self.lanes(channels)]
 
     def restore(self, values: np.ndarray, channels: int) -> np.ndarray:
         """The tensor [n, y, x, c] whose stored form is ``values``."""
         if self.pixels == 1:
             return values
         words = values.shape[:3]
-        gap = self.images * self.image_lanes(channels) - values.shape[-1]
-        wide = np.pad(values, [(0, 0)] * 3 + [(0, gap)]).reshape(*words, self.images, -1)
-        pixels = wide[..., : self.rows * self.cols * channels]
-        split = pixels.reshape(*words, *self.size, channels).transpose(0, 3, 1, 4, 2, 5, 6)
+        blocks, each, step = self.blocks(channels), self.block or channels, self.rows * self.cols
+        image = self._image_lanes(channels)
+        wide = _padded(values, blocks * self.images * image)
+        rows = wide.reshape(*words, blocks, self.images, image)[..., : step * each]
+        cut = rows.reshape(*words, blocks, *self.size, each)
+        split = cut.transpose(0, 4, 1, 5, 2, 6, 3, 7)
         size = (length * step for length, step in zip(words, self.size, strict=True))
-        return split.reshape(*size, channels)
+        return split.reshape(*size, blocks * each)[..., :channels]
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """``values`` [..., c] of every channel, at every lane that holds it: [..., lanes]."""
-        channels = values.shape[-1]
-        images = np.broadcast_to(
-            np.tile(values, self.rows * self.cols)[..., None, :],
-            (*values.shape[:-1], self.images, self.rows * self.cols * channels),
-        )
-        return self._join(images, channels)
+        *outer, channels = values.shape
+        shape = (*outer, self.images, self.rows * self.cols, channels)
+        return self._join(np.broadcast_to(values[..., None, None, :], shape))
+
+
+def _padded(values: np.ndarray, length: int) -> np.ndarray:
+    """``values`` with its last axis filled up with zeros to ``length``."""
+    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, length - values.shape[-1])])
 
 
 #: One pixel in a word.

@@ -96,6 +96,10 @@ CASES = [
     ((1, 9, 9, 5), 8, (3, 3), dict(dilations=(2, 2), pads=(2, 2, 2, 2)), (1, 3, 1), (1, 1, 1)),
     ((2, 8, 8, 4), 4, (3, 3), dict(groups=4, pads=(1, 1, 1, 1)), (2, 2, 1), (2, 2, 1)),
     ((2, 8, 8, 8), 12, (2, 3), dict(groups=2, wide=True), (1, 1, 1), (1, 1, 1)),
+    ((4, 4, 4, 10), 20, (3, 3), dict(pads=(1, 1, 1, 1)), (2, 1, 1, 8), (4, 1, 1, 4)),
+    ((4, 4, 4, 4), 11, (1, 1), {}, (1, 2, 2), (2, 1, 1, 8)),
+    ((4, 4, 4, 14), 3, (2, 2), {}, (2, 1, 1, 8), (1, 1, 1)),
+    ((2, 4, 4, 12), 12, (3, 3), dict(groups=3, pads=(1, 1, 1, 1)), (2, 1, 1, 8), (2, 1, 1, 8)),
     ((1, 5, 6, 20), 20, (3, 3), dict(groups=20, pads=(1, 1, 1, 1)), (1, 1, 1), (1, 1, 1)),
     (
         (1, 5, 6, 2),
@@ -109,7 +113,8 @@ CASES = [
 
 
 def cells(case):
-    return [Cell(*size, LAB.group) if size != (1, 1, 1) else PLAIN for size in case]
+    """Cells of (images, rows, columns) and perhaps channels."""
+    return [Cell(*size[:3], LAB.group, *size[3:]) if size != (1, 1, 1) else PLAIN for size in case]
 
 
 @pytest.mark.parametrize("config", [LAB, WIDE, TALL], ids=lambda c: c.name)

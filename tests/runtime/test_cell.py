@@ -7,12 +7,27 @@ import pytest
 
 from hpu.runtime.cell import PLAIN, Cell
 
-CELLS = [PLAIN, Cell(1, 2, 2, 4), Cell(3, 1, 1, 4), Cell(2, 1, 4, 16), Cell(2, 2, 3, 1)]
+CELLS = [
+    PLAIN,
+    Cell(1, 2, 2, 4),
+    Cell(3, 1, 1, 4),
+    Cell(2, 1, 4, 16),
+    Cell(2, 2, 3, 1),
+    Cell(2, 1, 2, 2, 4),
+]
 
 
 def twin(values, cell):
     """The stored form, pixel by pixel: images at whole groups, pixels without gaps."""
     n, y, x, c = values.shape
+    if cell.block and c > cell.block:
+        parts = [
+            twin(_filled(values[..., at : at + cell.block], cell), cell)
+            for at in range(0, c, cell.block)
+        ]
+        return np.concatenate(parts, axis=3)[..., : cell.lanes(c)]
+    if cell.block:
+        return twin(_filled(values, cell), Cell(*cell.size, cell.group))[..., : cell.lanes(c)]
     per_image = cell.rows * cell.cols * c
     step = -(-per_image // cell.group) * cell.group
     lanes = (cell.images - 1) * step + per_image
@@ -25,7 +40,11 @@ def twin(values, cell):
     return stored
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4, 7])
+def _filled(values, cell):
+    return np.pad(values, [(0, 0)] * 3 + [(0, cell.block - values.shape[3])])
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 7, 9])
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_stored_form(cell, channels):
     values = np.random.default_rng(channels).integers(-128, 128, (6, 4, 12, channels), np.int8)
@@ -65,3 +84,10 @@ def test_text():
     assert str(Cell(4)) == "4 images"
     assert str(Cell(4, 1, 4)) == "4 images of 1×4 pixels"
     assert str(PLAIN) == "1×1 pixels"
+    assert str(Cell(8, 1, 1, 16, 32)) == "8 images of 32 channels"
+
+
+def test_lanes_end_with_the_last_channel():
+    assert Cell(2, 1, 1, 4, 4).lanes(10) == 2 * 8 + 4 + 2
+    assert Cell(2, 1, 1, 4, 4).stored((4, 3, 3, 10)) == (2, 3, 3, 22)
+    assert Cell(1, 2, 2, 4).lanes(3) == 12
