@@ -219,8 +219,7 @@ def planner(config: Config) -> Planner:
             return plan_conv(op, in_dram, space, config)
         if isinstance(op, Move):
             return plan_move(op, in_dram, space, config)
-        windows = isinstance(op, Pool | Depthwise)
-        axes = window_axes(op) if windows else elementwise_axes(op)
+        axes = window_axes(op) if isinstance(op, Pool | Depthwise) else elementwise_axes(op)
         if isinstance(op, Blend):
             axes = blend_axes(op)
         return plan_stream(op, axes, in_dram, space, config)

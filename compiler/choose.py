@@ -165,13 +165,16 @@ class _Problem:
 
     def _vector_rows(self, op: Op) -> Iterator[_Row]:
         """Rows of an operation that works lane by lane: the same cell on all sides."""
-        windows = isinstance(op, Pool | Depthwise)
         for cell in self._choices[op.out.name]:
             cells = self._agreed(*((tensor, cell) for tensor in (*op.inputs, op.out)))
-            if cells and (cell.rows * cell.cols == 1 or not windows):
-                words = self._words(op.out, cell)
-                cycles = window_cycles(op, cell, self.config) if windows else words
-                yield cells, cycles + _OVERHEAD + _ROOM * words
+            if cells and (cell.rows * cell.cols == 1 or not isinstance(op, Pool | Depthwise)):
+                yield cells, self._vector_cycles(op, cell) + _OVERHEAD
+
+    def _vector_cycles(self, op: Op, cell: Cell) -> float:
+        words = self._words(op.out, cell)
+        if isinstance(op, Pool | Depthwise):
+            return window_cycles(op, cell, self.config) + _ROOM * words
+        return (1 + _ROOM) * words
 
     def _agreed(self, *sides: tuple[Tensor, Cell]) -> dict[str, Cell] | None:
         """Cells by name; ``None`` when a tensor may not stand in its cell, or would need two."""
