@@ -189,6 +189,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 class NetworkProfile(msgspec.Struct, frozen=True, kw_only=True):
     """A network: its parts in the order in which they run, and where every node runs."""
 
+    #: Of the JSON file; another number when keys change their meaning or go away.
+    format: int = 1
     title: str
     batch: int
     parts: list[Profile | HostProfile]

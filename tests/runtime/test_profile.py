@@ -139,7 +139,7 @@ def test_files_are_written(measured, tmp_path):
     network.write("small", json_path=paths[0], html_path=paths[1], trace_path=paths[2])
     assert all(path.stat().st_size > 500 for path in paths)
     found = json.loads(paths[0].read_bytes())
-    assert found["title"] == "small" and found["batch"] == 3
+    assert (found["format"], found["title"], found["batch"]) == (1, "small", 3)
     (part,) = found["parts"]
     assert part["runs_on"] == "hpu" and part["cycles"] == measured.profile.cycles
     assert part["memory"]["ub_peak"] > 0 and part["nodes"][0]["limit"]
