@@ -1,6 +1,6 @@
 """Fusion: what the vector unit does on the way from the accumulators to the buffer.
 
-Three passes, each from graph to graph. A fused operation gives the same bytes as the chain it
+Passes, each from graph to graph. A fused operation gives the same bytes as the chain it
 stands for. Tables join only operations that are exact (see :func:`is_exact`): after one that may
 differ from onnxruntime by 1 LSB a table could make any difference of it.
 """
@@ -13,14 +13,24 @@ from typing import Any
 import numpy as np
 
 from hpu.compiler import ir
+from hpu.compiler.fuse_moves import fuse_moves, fuse_pads
+from hpu.compiler.rewrite import with_ops
 from hpu.compiler.verify import verify
 
-__all__ = ["fuse", "fuse_clips", "fuse_residuals", "fuse_tables", "is_exact", "prune"]
+__all__ = [
+    "fuse",
+    "fuse_clips",
+    "fuse_residuals",
+    "fuse_tables",
+    "is_exact",
+    "prune",
+    "with_ops",
+]
 
 
 def fuse(graph: ir.Graph) -> ir.Graph:
     """All passes, the graph verified after each."""
-    for each in (prune, fuse_clips, fuse_tables, fuse_residuals):
+    for each in (prune, fuse_pads, fuse_moves, fuse_clips, fuse_tables, fuse_residuals):
         graph = verify(each(graph))
     return graph
 
@@ -41,15 +51,6 @@ def prune(graph: ir.Graph) -> ir.Graph:
             kept.append(op)
             wanted |= {tensor.name for tensor in op.inputs}
     return with_ops(graph, kept[::-1])
-
-
-def with_ops(graph: ir.Graph, ops: list[ir.Op]) -> ir.Graph:
-    """The graph with other operations, and only the tensors that these and the interface name."""
-    names = {host.tensor for host in (*graph.inputs, *graph.outputs)}
-    tensors = {name: graph.tensors[name] for name in graph.tensors if name in names}
-    for op in ops:
-        tensors |= {tensor.name: tensor for tensor in (*op.inputs, op.out)}
-    return ir.Graph(ops, graph.inputs, graph.outputs, tensors)
 
 
 def _private(graph: ir.Graph) -> set[str]:

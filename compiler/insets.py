@@ -95,11 +95,12 @@ class _Insets:
         return True
 
     def _join(self, op: Move) -> None:
-        """Sources that go into the result whole: written there."""
+        """Sources that go into the result whole, once: written there."""
         if op.out.name in self._found:
             return
+        uses = Counter(piece.source for piece in op.pieces)
         for piece in op.pieces:
-            if piece.source == FILL:
+            if piece.source == FILL or uses[piece.source] > 1:
                 continue
             source, steps = op.inputs[piece.source], _steps(piece, taking=False)
             whole = piece.elements == _elements(source) and not any(piece.origin)

@@ -108,6 +108,15 @@ def test_slices_are_read_where_they_are(random_graphs, moves_agree, kind):
     assert vectors(program) == 0
 
 
+def test_a_tensor_that_goes_to_two_places_is_copied(random_graphs, moves_agree):
+    b = random_graphs.Builder(5)
+    conv = plain(b)
+    part = conv(b.input(1, 3, 4, 6), 8, (1, 1))
+    pieces = [box(0, part.shape, dest=(0, 0, k, 0), to_steps=(1, 1, 2, 1)) for k in range(2)]
+    y = b.move((1, 3, 8, 8), pieces, part, tail=False)
+    assert vectors(moves_agree(b.graph(conv(y, 7, (3, 3))), LAB)) > 0
+
+
 def test_what_is_kept_or_in_dram_is_copied(random_graphs, execute):
     b = random_graphs.Builder(3)
     conv = plain(b)
