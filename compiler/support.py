@@ -11,10 +11,20 @@ from pathlib import Path
 from hpu.compiler.importer.node import Node
 from hpu.compiler.importer.values import Activation, Pending
 
-__all__ = ["CHECKS", "check", "document", "main"]
+__all__ = ["CHECKS", "FUNCTIONS", "check", "document", "main"]
 
 Check = Callable[[Node], None]
 CHECKS: dict[str, Check] = {}
+#: Functions of one activation, alone or with constants.
+# fmt: off
+FUNCTIONS = (
+    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Celu", "Cos", "Cosh",
+    "Div", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log",
+    "Max", "Min", "Mish", "Neg", "PRelu", "Pow", "Reciprocal", "Round", "Selu", "Shrink",
+    "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Tan", "Tanh",
+    "ThresholdedRelu",
+)
+# fmt: on
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "operators.md"
 
 
@@ -86,7 +96,7 @@ def matmul(node: Node) -> None:
 
 @_operator("Add", "QLinearAdd", "Sub", "Mul", "QLinearMul")
 def binary(node: Node) -> None:
-    """Two activations of one shape, or an activation and a constant per tensor or per channel."""
+    """Two activations of one shape; of one tensor and constants as the functions below."""
 
 
 @_operator("Relu", "Clip")
@@ -94,9 +104,23 @@ def clip(node: Node) -> None:
     """With constant bounds; joins the operator before it."""
 
 
-@_operator("LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish")
+@_operator(*FUNCTIONS)
 def function(node: Node) -> None:
-    """Between DequantizeLinear and QuantizeLinear; a table of onnxruntime's own results."""
+    """Of one activation and constants per tensor or per channel: a table of the results."""
+
+
+@_operator("Swish", "QuickGelu")
+def swish(node: Node) -> None:
+    """Any alpha; a table of the results."""
+
+
+@_operator("BatchNormalization")
+def batch_normalization(node: Node) -> None:
+    """At inference, with constants; joins a convolution or product before it, else a table."""
+    if node.attribute("training_mode", 0):
+        node.refuse("training_mode must be 0")
+    if not node.attribute("spatial", 1):
+        node.refuse("spatial must be 1")
 
 
 @_operator("MaxPool")

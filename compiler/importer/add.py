@@ -11,6 +11,7 @@ from hpu.compiler.importer.values import (
     OnnxQuant,
     Pending,
     QuantConstant,
+    Value,
 )
 
 __all__ = ["add", "add_activations", "binary"]
@@ -24,7 +25,7 @@ def add(builder: Builder, node: Node) -> Pending:
         other = node.given(1 - side)
         if isinstance(other, Constant | QuantConstant):
             return _add_constant(builder, node, side, other)
-    return add_activations(builder, node, builder.quantised(node, 0), builder.quantised(node, 1))
+    return binary(builder, node)
 
 
 def _add_constant(
@@ -34,17 +35,23 @@ def _add_constant(
     if isinstance(value, Pending) and value.bias is not None:
         array = other.real if isinstance(other, QuantConstant) else other.array
         unary.per_channel(builder, node, value, array)
-        return value.bias(other if isinstance(other, QuantConstant) else array, node.name)
-    return unary.with_constant(builder, node, side)
+        biased = value.bias(other if isinstance(other, QuantConstant) else array, node.name)
+        return biased.relabelled(value.layout)
+    return unary.function(builder, node)
 
 
 def binary(builder: Builder, node: Node) -> Pending:
-    """Sub or Mul: element-wise, or a table per channel."""
-    for side in (0, 1):
-        if isinstance(node.given(1 - side), Constant | QuantConstant):
-            return unary.with_constant(builder, node, side)
+    """Add, Sub or Mul: element-wise; a table where it is a function of one tensor."""
+    if all(_is_of_one(node.given(k)) for k in (0, 1)):
+        joined = unary.of_one_tensor(builder, node)
+        if joined is not None:
+            return joined
     a, b = builder.quantised(node, 0), builder.quantised(node, 1)
     return add_activations(builder, node, a, b, _KINDS[node.proto.op_type])
+
+
+def _is_of_one(value: Value) -> bool:
+    return not isinstance(value, Pending) or value.chain is not None
 
 
 def add_activations(

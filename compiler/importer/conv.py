@@ -99,5 +99,21 @@ def layer(
         biased = layer(node, template, weights, value, layout, shape4, constant)
         return dataclasses.replace(biased, nodes=(node.name, name))
 
+    def affine(factors: np.ndarray, offsets: np.ndarray, name: str) -> Pending:
+        scaled, real = _scaled(template, weights, factors)
+        before = template.bias * (quant.scale * weights.scale).astype(np.float64)
+        plain = dataclasses.replace(template, weight=scaled, bias=np.zeros_like(template.bias))
+        constant = Constant((before * factors + offsets).astype(np.float32))
+        made = layer(node, plain, real, value, layout, shape4, constant)
+        return dataclasses.replace(made, nodes=(node.name, name))
+
     later = None if bias is not None else add_bias
-    return Pending(finish, shape4, layout, (node.name,), node.op_type, bias=later)
+    return Pending(finish, shape4, layout, (node.name,), node.op_type, bias=later, affine=affine)
+
+
+def _scaled(template: ir.Conv, weights: Weights, factors: np.ndarray) -> tuple[np.ndarray, Weights]:
+    """The kernel and the weights' scales when every output channel is times its factor."""
+    signs = np.sign(factors).astype(np.int16)
+    scale = np.where(signs == 0, weights.scale, weights.scale * np.abs(factors))
+    kernel = template.weight * signs.reshape(-1, 1, 1, 1)
+    return kernel, Weights(weights.steps, scale.astype(np.float32))

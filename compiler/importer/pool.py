@@ -3,11 +3,10 @@
 import dataclasses
 
 from hpu.compiler import ir
-from hpu.compiler.importer import unary
 from hpu.compiler.importer.build import Builder
+from hpu.compiler.importer.chain import Chain, evaluate
 from hpu.compiler.importer.layout import Layout
 from hpu.compiler.importer.node import Node
-from hpu.compiler.importer.unary import evaluate
 from hpu.compiler.importer.values import Activation, OnnxQuant, Pending
 from hpu.compiler.importer.window import Window, pair, window_of
 
@@ -87,6 +86,6 @@ def _pending(
 
 def _requantised(op: ir.Pool, x: OnnxQuant, y: OnnxQuant, bounds: tuple[float, float]) -> ir.Pool:
     """A maximum whose result has another quantisation than its input: with a table after it."""
-    model = unary.Chain(op.x, x).clipped(*bounds).model(y)
+    model = Chain(op.x, x).clipped(*bounds).model(y)
     table, inner = evaluate(model), x.device()
     return dataclasses.replace(op, low=-128, high=127, table=table, inner=inner, sources=(model,))

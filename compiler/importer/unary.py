@@ -1,8 +1,4 @@
-"""Functions of one input: a clip of the byte where that says it all, a 256-entry table otherwise.
-
-The table is what onnxruntime gives for every byte, running the user's own nodes between the
-DequantizeLinear and the QuantizeLinear around them.
-"""
+"""Functions of one tensor: a clip of the byte where that says it all, a table otherwise."""
 
 import dataclasses
 
@@ -12,7 +8,8 @@ from onnx import helper
 
 from hpu.compiler import ir
 from hpu.compiler.importer.build import Builder, whole
-from hpu.compiler.importer.fold import run_model, small_model
+from hpu.compiler.importer.chain import Chain, clip_bounds, evaluate
+from hpu.compiler.importer.layout import Layout
 from hpu.compiler.importer.node import Node
 from hpu.compiler.importer.values import (
     Activation,
@@ -23,76 +20,21 @@ from hpu.compiler.importer.values import (
     Value,
 )
 
-__all__ = ["clip", "clip_bounds", "function", "start", "with_constant"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Chain:
-    """Nodes from ``quant`` on, their constants, and the name of the latest result."""
-
-    x: ir.Tensor
-    quant: OnnxQuant
-    nodes: tuple[onnx.NodeProto, ...] = ()
-    constants: tuple[tuple[str, np.ndarray], ...] = ()
-    last: str = "real"
-
-    def then(self, node: onnx.NodeProto, side: int, constants: dict[int, np.ndarray]) -> "Chain":
-        """The chain with one more node, which reads it at input ``side``."""
-        proto = onnx.NodeProto()
-        proto.CopyFrom(node)
-        out = f"step{len(self.nodes)}"
-        proto.output[0] = out
-        added = []
-        for k, array in constants.items():
-            proto.input[k] = f"{out}_{k}"
-            added.append((f"{out}_{k}", array))
-        proto.input[side] = self.last
-        return Chain(
-            self.x,
-            self.quant,
-            (*self.nodes, proto),
-            (*self.constants, *added),
-            out,
-        )
-
-    def clipped(self, low: float, high: float) -> "Chain":
-        """The chain with a clip to real bounds."""
-        proto = helper.make_node("Clip", ["x", "low", "high"], ["y"])
-        bounds = {1: np.asarray(low, np.float32), 2: np.asarray(high, np.float32)}
-        return self.then(proto, 0, bounds)
-
-    def model(self, quant: OnnxQuant) -> onnx.ModelProto:
-        """A model from device bytes [n, 1 or channels] to device bytes of ``quant``.
-
-        A uint8 tensor's top bit is flipped at either end, by its zero point.
-        """
-        before, after = self.quant.device(), quant.device()
-        nodes = [
-            helper.make_node("DequantizeLinear", ["bytes", "x_scale", "x_zero"], ["real"]),
-            *self.nodes,
-            helper.make_node("QuantizeLinear", [self.last, "y_scale", "y_zero"], ["result"]),
-        ]
-        constants: dict[str, np.ndarray] = {
-            "x_scale": np.asarray(before.scale, np.float32),
-            "x_zero": np.asarray(before.zero, np.int8),
-            "y_scale": np.asarray(after.scale, np.float32),
-            "y_zero": np.asarray(after.zero, np.int8),
-            **dict(self.constants),
-        }
-        inputs = {"bytes": np.zeros((256, self.channels), np.int8)}
-        return small_model(nodes, inputs, constants, ["result"])
-
-    @property
-    def channels(self) -> int:
-        """Columns of the table: the channels when a constant differs between them, else 1."""
-        vectors = [array.size for _, array in self.constants if array.ndim == 2]
-        return max(vectors, default=1)
+__all__ = [
+    "batch_normalization",
+    "clip",
+    "function",
+    "of_one_tensor",
+    "per_channel",
+    "start",
+    "swish",
+]
 
 
 def start(builder: Builder, node: Node, value: Activation) -> Pending:
     """A chain with no function yet: a requantising copy."""
     chain = Chain(_tensor(builder, node, value), _known(node, value))
-    return _pending(chain, value, (node.name,), node.op_type)
+    return _pending(chain, value.layout, (node.name,), node.op_type)
 
 
 def _known(node: Node, value: Activation) -> OnnxQuant:
@@ -108,27 +50,119 @@ def _tensor(builder: Builder, node: Node, value: Activation) -> ir.Tensor:
 
 
 def function(builder: Builder, node: Node) -> Pending:
-    """One more function of one input, with scalar constants in its other inputs."""
-    value = node.given(0)
-    constants = {
-        k: node.constant(k, f"input {k}").reshape(())
-        for k in range(1, len(node.inputs))
-        if node.input(k) is not None
-    }
-    return _append(builder, node, value, 0, constants)
+    """A function of one tensor: every other input is a constant, or a function of it as well.
+
+    A constant is one number, or one for every channel.
+    """
+    joined = of_one_tensor(builder, node)
+    if joined is None:
+        node.refuse("its inputs are two activations; the HPU has a table for one")
+    return joined
 
 
-def with_constant(builder: Builder, node: Node, side: int) -> Pending:
-    """Addition, product… with a constant that is one number, or one for every channel."""
-    value = node.given(side)
-    other = node.given(1 - side)
-    if isinstance(value, Constant | QuantConstant):
-        node.refuse("both its inputs are constants")
-    assert isinstance(other, Constant | QuantConstant)
-    array = other.real if isinstance(other, QuantConstant) else other.array
+def of_one_tensor(builder: Builder, node: Node) -> Pending | None:
+    """The node as one more step of a table, where all its activations are one tensor's."""
+    given = {k: value for k, value in enumerate(node.inputs) if value is not None}
+    moving = {k: v for k, v in given.items() if isinstance(v, Activation | Pending)}
+    if not moving:
+        node.refuse("all its inputs are constants")
+    if len({_root(node, value) for value in moving.values()}) > 1:
+        return None
+    chains = {k: _chained(builder, node, value) for k, value in moving.items()}
+    first = next(iter(chains.values()))
+    if any(each.layout != first.layout for each in chains.values()):
+        return None
+    inputs: dict[int, Chain | np.ndarray] = {}
+    for k, value in given.items():
+        if isinstance(value, Constant | QuantConstant):
+            inputs[k] = per_channel(builder, node, first, _real(value))
+        else:
+            inputs[k] = _chain(chains[k])
+    nodes = tuple(dict.fromkeys(name for each in chains.values() for name in each.nodes))
+    chain = _chain(first).then(node.proto, inputs)
+    return _pending(chain, first.layout, (*nodes, node.name), node.op_type)
+
+
+def _real(value: Constant | QuantConstant) -> np.ndarray:
+    return value.real if isinstance(value, QuantConstant) else value.array
+
+
+def _chain(value: Pending) -> Chain:
+    assert value.chain is not None
+    return value.chain
+
+
+def _root(node: Node, value: Activation | Pending) -> str:
+    """Name of the tensor that a value is a function of."""
     if isinstance(value, Activation):
-        _tensor(builder, node, value)
-    return _append(builder, node, value, side, {1 - side: per_channel(builder, node, value, array)})
+        return value.base.name
+    if value.chain is None:
+        node.refuse(
+            f"its input is the float result of {value.op_type}; "
+            "put QuantizeLinear and DequantizeLinear between them"
+        )
+    return value.chain.x.name
+
+
+def _chained(builder: Builder, node: Node, value: Activation | Pending) -> Pending:
+    """``value`` as a table in the making."""
+    if isinstance(value, Activation):
+        return dataclasses.replace(start(builder, node, value), nodes=())
+    _root(node, value)
+    return value
+
+
+def swish(builder: Builder, node: Node) -> Pending:
+    """Swish, Silu and QuickGelu: x · sigmoid(alpha · x), in operators that onnxruntime has."""
+    value = node.given(0)
+    if not isinstance(value, Activation | Pending):
+        node.refuse("its input is a constant")
+    pending = _chained(builder, node, value)
+    x = _chain(pending)
+    names = [f"{node.output}/{step}" for step in ("scaled", "sigmoid")] + [node.output]
+    default = 1.702 if node.op_type == "QuickGelu" else 1.0
+    alpha = np.asarray(node.attribute("alpha", default), np.float32)
+    scaled = x.then(helper.make_node("Mul", ["x", "a"], names[:1]), {0: x, 1: alpha})
+    sigmoid = scaled.then(helper.make_node("Sigmoid", ["x"], names[1:2]), {0: scaled})
+    chain = x.then(helper.make_node("Mul", ["x", "s"], names[2:]), {0: x, 1: sigmoid})
+    return _pending(chain, pending.layout, (*pending.nodes, node.name), node.op_type)
+
+
+def batch_normalization(builder: Builder, node: Node) -> Pending:
+    """BatchNormalization with constants: a table for every channel."""
+    value = node.given(0)
+    if not isinstance(value, Activation | Pending):
+        node.refuse("its input is a constant")
+    if isinstance(value, Pending) and value.affine is not None:
+        return _normalised(builder, node, value)
+    pending = _chained(builder, node, value)
+    columns = [_per_channel_vector(builder, node, pending, k) for k in range(1, 5)]
+    chain = _chain(pending)
+    inputs: dict[int, Chain | np.ndarray] = {0: chain} | dict(enumerate(columns, 1))
+    proto = helper.make_node(
+        "BatchNormalization",
+        ["x", "scale", "bias", "mean", "variance"],
+        [node.output],
+        epsilon=node.attribute("epsilon", 1e-5),
+    )
+    longer = chain.then(proto, inputs)
+    return _pending(longer, pending.layout, (*pending.nodes, node.name), node.op_type)
+
+
+def _per_channel_vector(builder: Builder, node: Node, value: Pending, k: int) -> np.ndarray:
+    array = node.constant(k, f"input {k}").reshape(-1)
+    per_channel(builder, node, value, array.reshape(-1, *(1,) * (len(value.shape) - 2)))
+    return array
+
+
+def _normalised(builder: Builder, node: Node, value: Pending) -> Pending:
+    """Into the weights and bias of the convolution before it."""
+    scale, bias, mean, variance = (
+        _per_channel_vector(builder, node, value, k).astype(np.float64) for k in range(1, 5)
+    )
+    factor = scale / np.sqrt(variance + node.attribute("epsilon", 1e-5))
+    assert value.affine is not None
+    return value.affine(factor, bias - mean * factor, node.name).relabelled(value.layout)
 
 
 def per_channel(
@@ -151,31 +185,11 @@ def per_channel(
     return array.reshape(1, -1)
 
 
-def _append(
-    builder: Builder, node: Node, value: object, side: int, constants: dict[int, np.ndarray]
-) -> Pending:
-    if isinstance(value, Activation):
-        value = start(builder, node, value)
-        value = dataclasses.replace(value, nodes=())
-    if not isinstance(value, Pending):
-        node.refuse("its input is not an activation")
-    if value.step is None:
-        node.refuse(
-            f"its input is the float result of {value.op_type}; "
-            "put QuantizeLinear and DequantizeLinear between them"
-        )
-    return value.step(value, node, side, constants)
-
-
-def _pending(chain: Chain, value: Activation | Pending, nodes: tuple[str, ...], op: str) -> Pending:
+def _pending(chain: Chain, layout: Layout, nodes: tuple[str, ...], op: str) -> Pending:
     def finish(pending: Pending, name: str, quant: OnnxQuant) -> ir.Op:
         return make(chain, pending.nodes, name, quant)
 
-    def step(before: Pending, node: Node, side: int, constants: dict[int, np.ndarray]) -> Pending:
-        longer = chain.then(node.proto, side, constants)
-        return _pending(longer, before, (*before.nodes, node.name), node.op_type)
-
-    return Pending(finish, chain.x.shape, value.layout, nodes, op, step=step)
+    return Pending(finish, chain.x.shape, layout, nodes, op, chain=chain)
 
 
 def make(chain: Chain, nodes: tuple[str, ...], name: str, quant: OnnxQuant) -> ir.Unary:
@@ -191,39 +205,22 @@ def make(chain: Chain, nodes: tuple[str, ...], name: str, quant: OnnxQuant) -> i
     )
 
 
-def evaluate(model: onnx.ModelProto) -> np.ndarray:
-    """The table of a chain's model: int8 [256] or [256, channels], indexed by the byte."""
-    columns = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    column = np.arange(256, dtype=np.uint8).view(np.int8)
-    feed = np.repeat(column[:, None], columns, axis=1)
-    table = run_model(model, {"bytes": feed})[0]
-    return table[:, 0] if columns == 1 else table
-
-
-def clip_bounds(table: np.ndarray) -> tuple[int, int] | None:
-    """The bounds when ``table`` is nothing but a clip."""
-    if table.ndim != 1:
-        return None
-    low, high = int(table.min()), int(table.max())
-    bytes_ = np.arange(256, dtype=np.uint8).view(np.int8)
-    return (low, high) if np.array_equal(table, np.clip(bytes_, low, high)) else None
-
-
 def clip(builder: Builder, node: Node) -> Value:
     """Relu and Clip: bounds of the operator before them, or a table of their own."""
     value = node.given(0)
     low, high = _bounds(node)
     if isinstance(value, Activation) and not value.real:
         return _clip_bytes(builder, node, low, high)
-    if not isinstance(value, Pending) or value.step is not None:
-        bounds = {1: np.asarray(low, np.float32), 2: np.asarray(high, np.float32)}
-        return _append(builder, _as_clip(node), value, 0, bounds)
+    if not isinstance(value, Pending) or value.chain is not None:
+        bounds = [Constant(np.asarray(bound, np.float32)) for bound in (low, high)]
+        return function(builder, _as_clip(node, [value, *bounds]))
     return dataclasses.replace(
         value,
         low=min(max(value.low, low), high),
         high=min(max(value.high, low), high),
         nodes=(*value.nodes, node.name),
         bias=None,
+        affine=None,
     )
 
 
@@ -243,10 +240,10 @@ def _clip_bytes(builder: Builder, node: Node, low: float, high: float) -> Activa
     return builder.emit(pending, node.output, quant)
 
 
-def _as_clip(node: Node) -> Node:
+def _as_clip(node: Node, inputs: list[Value | None]) -> Node:
     """Relu, or a Clip of any opset, with its bounds as inputs."""
     proto = onnx.helper.make_node("Clip", ["x", "low", "high"], [node.output])
-    plain = Node(proto, node.inputs, 0, node.opset)
+    plain = Node(proto, inputs, 0, node.opset)
     plain.name, plain.op_type = node.name, node.op_type
     return plain
 

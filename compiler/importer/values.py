@@ -3,11 +3,15 @@ float result that still waits for its QuantizeLinear."""
 
 import dataclasses
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hpu.compiler import ir
 from hpu.compiler.importer.layout import Digit, Layout, translate
+
+if TYPE_CHECKING:
+    from hpu.compiler.importer.chain import Chain
 
 __all__ = ["Activation", "Base", "Constant", "OnnxQuant", "Pending", "QuantConstant", "Value"]
 
@@ -140,8 +144,10 @@ class Pending:
     low: float = -np.inf
     high: float = np.inf
     bias: Callable[[np.ndarray | QuantConstant, str], "Pending"] | None = None
-    #: Takes one more function of one input (a table in the making) instead of a clip.
-    step: Callable[..., "Pending"] | None = None
+    #: With factors and offsets per channel: the same operator, its result times those plus these.
+    affine: Callable[[np.ndarray, np.ndarray, str], "Pending"] | None = None
+    #: The nodes of a table in the making, which takes further functions and no clip.
+    chain: "Chain | None" = None
 
     @property
     def shape(self) -> tuple[int, ...]:
