@@ -8,7 +8,7 @@ import msgspec
 __all__ = ["FIGURES", "Figure", "Found", "Measurement", "Row", "figure"]
 
 #: Numbers that a figure is made of, by their names.
-Row = dict[str, float | str]
+Row = dict[str, int | float | str]
 
 
 @dataclasses.dataclass(frozen=True)

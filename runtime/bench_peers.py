@@ -140,7 +140,7 @@ def _table(head: str, rows: Iterable[Sequence[int]]) -> str:
 
 def _machine(config: Config) -> str:
     third = config.ub_depth * config.lanes // 3 >> 10
-    sections = {
+    sections: dict[str, dict[str, object]] = {
         "general": {"run_name": "hpu"},
         "run_presets": {"InterfaceBandwidth": "CALC", "UseRamulatorTrace": False},
         "architecture_presets": {
