@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from hpu.compiler.errors import UnsupportedError
-from hpu.compiler.ir import Fetch, Graph, Op, Tensor
+from hpu.compiler.ir import Fetch, Graph, Op, Stage, Tensor
 from hpu.hw.config import Config
 from hpu.runtime.layout import block_widths
 
@@ -133,10 +133,14 @@ def words_before(tensor: Tensor) -> int:
 
 
 def _victim(graph: Graph, failed: int, attempt: "_Attempt", config: Config) -> str:
-    """The live tensor to move to DRAM: a large one, rather one that the operation does not use."""
+    """The live tensor to move to DRAM: a large one, rather one that the operation does not use.
+
+    Weights that wait are moved first: they are in DRAM anyway.
+    """
     op = graph.ops[failed]
     used = {home(tensor).name for tensor in (*op.inputs, op.out)}
     live = (set(attempt.live) | used) - attempt.in_dram
+    live = live & {op.out.name for op in graph.ops if isinstance(op, Stage)} or live
     if not live:
         reason = (
             f"it does not fit the unified buffer of {config.ub_depth} words however it is tiled"

@@ -22,6 +22,7 @@ from hpu.compiler.ir import (
     Move,
     Op,
     Pool,
+    Stage,
     Tensor,
     Unary,
 )
@@ -35,11 +36,13 @@ from hpu.compiler.lower_stream import plan_stream
 from hpu.compiler.overflow import check_overflow
 from hpu.compiler.plan_conv import plan_conv
 from hpu.compiler.plan_move import plan_move
-from hpu.compiler.prefetch import hoist_weights
+from hpu.compiler.prefetch import hoist_constants, hoist_weights, spread
 from hpu.compiler.residences import residences
 from hpu.compiler.slices import Run, choose_runs, run_cycles, slice_graph, spill_cycles
+from hpu.compiler.stage import stage_weights
 from hpu.compiler.sync import insert_tokens
 from hpu.compiler.turns import split_turns
+from hpu.compiler.weight_tiles import lower_stage
 from hpu.compiler.weights_image import Image
 from hpu.compiler.windows import window_axes
 from hpu.hw.config import Config
@@ -126,7 +129,7 @@ def _place(graph: Graph, config: Config, *, whole: bool) -> Placed:
     for eighths in (8, 7, 6, 5, 4):
         runs = tuple(choose_runs(graph, config, config.ub_depth * eighths // 8))
         if runs not in tried:
-            sliced = slice_graph(graph, runs, config)
+            sliced = stage_weights(slice_graph(graph, runs, config), config)
             bases, scratch = allocate(sliced, config, planner(config))
             cycles = run_cycles(graph, config, runs) + spill_cycles(sliced, config, bases)
             tried[runs] = cycles, (sliced, bases, scratch)
@@ -213,7 +216,7 @@ def planner(config: Config) -> Planner:
     """Chooses every operation's tiles and buffers."""
 
     def plan(op: Op, in_dram: set[str], space: Space) -> tuple[object, list[int]] | None:
-        if isinstance(op, Fetch):
+        if isinstance(op, Fetch | Stage):
             return None, []
         if isinstance(op, Conv):
             return plan_conv(op, in_dram, space, config)
@@ -231,13 +234,21 @@ def _lower(graph: Graph, context: Context, scratch: list[Scratch]) -> tuple[Node
     """Emit every operation; the ranges of instructions that belong to each."""
     waiting = {host.tensor for host in graph.inputs}
     nodes = []
+    emitted, ahead = context.emitter.instructions, []
     for op, memory in zip(graph.ops, scratch, strict=True):
         first = len(context.emitter)
+        if isinstance(op, Stage):
+            lower_stage(context, op)
+            ahead += emitted[first:]
+            del emitted[first:]
+            continue
         for tensor in op.inputs:
             if tensor.name in waiting:
                 waiting.remove(tensor.name)
                 _load_input(context, tensor)
         lower_op(context, op, memory)
+        emitted[first:] = spread(ahead, emitted[first:])
+        ahead.clear()
         count = len(context.emitter) - first
         nodes.append(NodeRange(first, count, describe(op), type(op).__name__, macs(op), op.mapping))
     return tuple(nodes)
@@ -288,7 +299,7 @@ def lower_op(context: Context, op: Op, scratch: Scratch) -> None:
     except ValueError as error:
         raise refusal(op, str(error)) from error
     emitted = context.emitter.instructions
-    emitted[first:] = hoist_weights(emitted[first:], context.config)
+    emitted[first:] = hoist_weights(hoist_constants(emitted[first:]), context.config)
 
 
 def macs(op: Op) -> int:

@@ -35,9 +35,14 @@ class Mapped:
     columns: Cell | None = None
 
     @property
+    def busy(self) -> float:
+        """Cycles of the matrix and the vector unit, which overlap."""
+        return max(self.matrix, self.vector * 1.05)
+
+    @property
     def cycles(self) -> float:
-        """Cycles when the units overlap."""
-        return max(self.matrix, self.vector * 1.05, self.fetch * self.parts)
+        """Cycles when all units overlap."""
+        return max(self.busy, self.fetch * self.parts)
 
 
 def with_cells(graph: Graph, cells: Mapping[str, Cell], config: Config) -> Graph:

@@ -29,6 +29,8 @@ __all__ = [
     "Pool",
     "Quant",
     "Residual",
+    "Stage",
+    "Staged",
     "Sub",
     "Tensor",
     "Unary",
@@ -117,6 +119,14 @@ class Residual:
     own: Quant
 
 
+@dataclasses.dataclass(frozen=True)
+class Staged:
+    """Weight tiles, by their numbers in the order of use, in ``rows`` words of ``tensor`` each."""
+
+    tensor: Tensor
+    tiles: tuple[int, ...]
+
+
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Conv(Op):
     """Convolution or dense layer (a dense layer over (c, h, w) has the kernel h by w).
@@ -138,13 +148,16 @@ class Conv(Op):
     residual: Residual | None = None
     #: The results that share a row of accumulators, where not those of a word of ``out``.
     columns: Cell | None = None
+    #: Weight tiles that wait in the unified buffer.
+    staged: tuple["Staged", ...] = ()
     #: float32 [cout], the weights' own scale, from which ``scale`` was made; only for export.
     weight_scale: np.ndarray | None = None
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
         """Tensors read."""
-        return (self.x, self.residual.tensor) if self.residual else (self.x,)
+        residual = (self.residual.tensor,) if self.residual else ()
+        return (self.x, *residual, *(staged.tensor for staged in self.staged))
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -248,6 +261,14 @@ class Fetch(Op):
 
     part: int
     parts: int
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Stage(Op):
+    """Load of ``tiles`` of a later convolution's weights into ``out``, which ``x`` is too."""
+
+    conv: Conv
+    tiles: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,13 +8,13 @@ from hpu.compiler.allocate import Scratch
 from hpu.compiler.context import Context, Slots, counts
 from hpu.compiler.emit import Memory, Span
 from hpu.compiler.ir import Conv, Tensor
-from hpu.compiler.packing import Pass, folded_bias, tiles_of
+from hpu.compiler.packing import Pass, folded_bias
 from hpu.compiler.pipeline import Item, run
 from hpu.compiler.plan_conv import ConvPlan, input_window, sweep_for
 from hpu.compiler.sweep import Move, Target
 from hpu.compiler.tiling import AccBlock, Region, View, acc_pieces, piece_words, split, tiles
 from hpu.compiler.vector import addition, emit_vector, extents
-from hpu.compiler.weights_image import row_bytes
+from hpu.compiler.weight_tiles import WeightTile, emit_weights, weight_tiles
 from hpu.hw.isa import ADDRESS_MASK, Source, tap_fields
 from hpu.sim.numerics import encode_scale
 
@@ -75,7 +75,7 @@ class _Lowering:
         self.residuals = op.residual and _Pieces(
             context, op.residual.tensor, Slots(scratch.bases[last:], words), uses
         )
-        self._passes: dict[int, list[tuple[Pass, int]]] = {}
+        self.weights = weight_tiles(context, op)
 
     def run(self) -> None:
         plan, blocks = self.plan, len(self.sweep.in_blocks)
@@ -106,18 +106,9 @@ class _Lowering:
 
         return load
 
-    def passes(self, number: int) -> list[tuple[Pass, int]]:
-        """Passes of a target, each with the address of its weight tile."""
-        if number not in self._passes:
-            target = self.sweep.targets[number]
-            self._passes[number] = [
-                (one, self.context.image.add(row_bytes(tile, self._width(target), self.config)))
-                for one, tile in tiles_of(self.op, self.sweep, target, self.config)
-            ]
-        return self._passes[number]
-
-    def _width(self, target: Target) -> int:
-        return -(-target.columns // self.config.group)
+    def passes(self, number: int) -> list[tuple[Pass, WeightTile]]:
+        """Passes of a target, each with its weight tile."""
+        return self.weights[number]
 
     def _tile(self, tile: Region, views: dict[int, View]) -> None:
         """Every result of ``tile``, whose inputs are in ``views``."""
@@ -160,9 +151,9 @@ class _Lowering:
     ) -> None:
         """One target of the pieces in ``group``; without ``fetch`` its weights are there."""
         target, passes = self.sweep.targets[number], self.passes(number)
-        for index, (one, dram) in enumerate(passes):
+        for index, (one, weights) in enumerate(passes):
             if fetch:
-                self._fetch(target, one, dram)
+                emit_weights(self.context, weights)
             if index == 0:
                 fields = self._vector_fields(target)
                 for block in group:
@@ -197,18 +188,14 @@ class _Lowering:
         views: dict[int, View],
     ) -> None:
         target = self.sweep.targets[number]
-        for index, (one, dram) in enumerate(self.passes(number)):
+        for index, (one, weights) in enumerate(self.passes(number)):
             if one.block in chunk:
-                self._fetch(target, one, dram)
+                emit_weights(self.context, weights)
                 self._matmul(one, views[one.block], block, new=True, add=index > 0)
         if last:
             fields = self._vector_fields(target)
             self._fetch_residual(target, block.region)
             self._drain(target, block, fields)
-
-    def _fetch(self, target: Target, one: Pass, dram: int) -> None:
-        """Fetch the weight tile of a pass."""
-        self.emitter.emit("WEIGHTS", dram=dram, rows=one.rows, width=self._width(target))
 
     def _matmul(self, one: Pass, view: View, block: AccBlock, *, new: bool, add: bool) -> None:
         part, taps = block.region, one.taps

@@ -8,11 +8,11 @@ may stand as early as the weight FIFO has room for its tile.
 from collections import deque
 from collections.abc import Sequence
 
-from hpu.compiler.emit import Emitted
+from hpu.compiler.emit import Emitted, Memory, Span
 from hpu.hw.config import Config
 from hpu.hw.isa import BY_NAME, Unit
 
-__all__ = ["hoist_weights"]
+__all__ = ["hoist_constants", "hoist_weights", "spread"]
 
 _NEW_WEIGHTS = next(f for f in BY_NAME["MATMUL"].fields if f.name == "new_weights")
 
@@ -43,6 +43,52 @@ def hoist_weights(instructions: Sequence[Emitted], config: Config) -> list[Emitt
             taken += 1
         result.append(instruction)
     return result
+
+
+def hoist_constants(instructions: Sequence[Emitted]) -> list[Emitted]:
+    """``instructions`` with loads of parameters and tables as early as their places are free.
+
+    The load unit works in order: behind large loads they would keep the vector unit waiting.
+    """
+    result: list[Emitted] = []
+    for instruction in instructions:
+        place = len(result)
+        if _loads_constants(instruction):
+            while place and not _touches(result[place - 1], instruction.writes):
+                place -= 1
+            while place < len(result) and _loads_constants(result[place]):
+                place += 1
+        result.insert(place, instruction)
+    return result
+
+
+def _loads_constants(instruction: Emitted) -> bool:
+    small = {Memory.PARAM, Memory.TABLE}
+    return instruction.unit == Unit.LOAD and {s.memory for s in instruction.writes} <= small
+
+
+def _touches(instruction: Emitted, spans: Sequence[Span]) -> bool:
+    """Whether an instruction reads or writes words of ``spans``."""
+    return any(
+        own.memory == span.memory and own.low < span.high and span.low < own.high
+        for own in (*instruction.reads, *instruction.writes)
+        for span in spans
+    )
+
+
+def spread(loads: Sequence[Emitted], instructions: Sequence[Emitted]) -> list[Emitted]:
+    """``instructions`` with ``loads``, which they do not depend on, evenly between them.
+
+    The load unit works in order: many loads in a row would keep it from what is wanted at once.
+    """
+    result: list[Emitted] = []
+    done = 0
+    for index, instruction in enumerate(instructions):
+        due = len(loads) * index // max(len(instructions), 1)
+        result += loads[done:due]
+        done = due
+        result.append(instruction)
+    return [*result, *loads[done:]]
 
 
 def _takes_tile(instruction: Emitted) -> bool:

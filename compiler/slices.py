@@ -22,6 +22,7 @@ from hpu.compiler.ir import (
     Op,
     Pool,
     Residual,
+    Stage,
     Tensor,
     Unary,
 )
@@ -197,11 +198,14 @@ def run_cycles(graph: Graph, config: Config, runs: Sequence[Run]) -> float:
 def spill_cycles(graph: Graph, config: Config, bases: Mapping[str, int]) -> float:
     """Cycles in which tensors that have no place in the buffer move out and in again."""
     hosts = {host.tensor for host in graph.inputs}
+    weights = {op.out.name for op in graph.ops if isinstance(op, Stage)}
     moved = sum(
         tensor_words(tensor, config)
         for op in graph.ops
         for tensor in (*op.inputs, op.out)
-        if tensor.name not in bases and home(tensor).name not in hosts
+        if tensor.name not in bases
+        and tensor.name not in weights
+        and home(tensor).name not in hosts
     )
     return moved * config.lanes / config.dram_bytes_per_cycle
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hpu.compiler.emit import Emitter
-from hpu.compiler.prefetch import hoist_weights
+from hpu.compiler.emit import Emitter, Memory, Span
+from hpu.compiler.prefetch import hoist_constants, hoist_weights, spread
 from hpu.hw.config import by_name
 from hpu.hw.isa import BY_NAME, Unit
 
@@ -47,3 +47,35 @@ def test_order_and_room(seed):
 
 def takes(instruction):
     return BY_NAME["MATMUL"].decode(instruction.data)["new_weights"]
+
+
+def _vector(emitter, params):
+    emitter.emit(
+        "VECTOR", [Span(Memory.PARAM, params, params + 1)], n_count=1, y_count=1, x_count=1
+    )
+
+
+def _load(emitter, memory, index):
+    emitter.emit("LOAD", (), [Span(memory, index, index + 1)], n_count=1, y_count=1, x_count=1)
+
+
+def test_constants_come_first_but_not_before_their_place_is_free():
+    emitter = Emitter(LAB)
+    _load(emitter, Memory.UB, 0)
+    _load(emitter, Memory.PARAM, 0)
+    _vector(emitter, 0)
+    _load(emitter, Memory.UB, 1)
+    _load(emitter, Memory.PARAM, 0)
+    _load(emitter, Memory.PARAM, 1)
+    ub0, first, vector, ub1, again, other = emitter.instructions
+    assert hoist_constants(emitter.instructions) == [first, other, ub0, vector, again, ub1]
+
+
+@pytest.mark.parametrize("loads", [0, 1, 3, 7, 20])
+def test_loads_are_spread_evenly(loads):
+    instructions, extra = list(range(7)), [f"load {k}" for k in range(loads)]
+    result = spread(extra, instructions)
+    assert [i for i in result if i in instructions] == instructions
+    assert [i for i in result if i in extra] == extra
+    gaps = np.diff([-1, *(i for i, one in enumerate(result) if one in instructions)])
+    assert max(gaps) - min(gaps[1:]) <= 1
