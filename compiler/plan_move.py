@@ -1,20 +1,23 @@
 """How a data movement is cut up when its sources or its result are in DRAM."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 
-from hpu.compiler.allocate import Space
+from hpu.compiler.allocate import Space, refusal
 from hpu.compiler.ir import Move, Tensor
 from hpu.compiler.pieces import FILL, Box, Piece, inside
 from hpu.compiler.tiling import Region, largest_piece, shrinking, tiles
 from hpu.hw.config import Config
-from hpu.runtime.layout import Block, blocks
+from hpu.runtime.layout import Block, block_widths, blocks
 
 __all__ = ["MovePlan", "part_of", "plan_move", "windows"]
 
 _OUT_SLOTS = 2
 #: Plans of more tiles than this are not looked at.
 _MOST_TILES = 1 << 14
+#: More passes than this are refused.
+_MOST_PASSES = 1 << 13
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +42,30 @@ class MovePlan:
 def plan_move(
     op: Move, in_dram: set[str], space: Space, config: Config
 ) -> tuple[MovePlan, list[int]] | None:
-    """The largest tiles whose buffers fit ``space``; ``None`` when the smallest do not."""
+    """The largest tiles whose buffers fit ``space``; ``None`` when the smallest do not.
+
+    Raises
+    ------
+    UnsupportedError
+        When so many channels would be gathered one by one that the host is far quicker.
+    """
+    passes = sum(_passes(piece, op, config) for piece in op.pieces)
+    if passes > _MOST_PASSES:
+        raise refusal(op, f"it would take {passes} passes over the array to move its channels")
     for plan in _candidates(op, in_dram, config):
         if space.fits(plan.sizes):
             return plan, plan.sizes
     return None
+
+
+def _passes(piece: Piece, op: Move, config: Config) -> int:
+    """Passes over the array where channels become positions other than in whole lane groups."""
+    if piece.source == FILL:
+        return 0
+    apart = [p for p in piece.loops if p.axis == 3 and p.to != 3 and p.from_step % config.group]
+    into = (p.size for p in piece.loops if p.axis != 3 and p.to == 3 and p.from_step)
+    fit = config.row_groups // block_widths(op.inputs[piece.source].shape[3], config)[0]
+    return math.prod(p.size for p in apart) * -(-math.prod(into) // max(fit, 1)) if apart else 0
 
 
 def _candidates(op: Move, in_dram: set[str], config: Config) -> Iterator[MovePlan]:

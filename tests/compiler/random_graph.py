@@ -1,5 +1,7 @@
 """Seeded random graphs of every operation, built by hand."""
 
+import dataclasses
+
 import numpy as np
 
 from hpu.compiler.ir import (
@@ -17,6 +19,7 @@ from hpu.compiler.ir import (
     Tensor,
     Unary,
 )
+from hpu.compiler.pieces import FILL, Loop, Piece, box
 
 
 class Builder:
@@ -190,3 +193,60 @@ def random_op(b: Builder, x: Tensor, tensors: list[Tensor], channels: int) -> Te
     if kind == "binary":
         return b.binary(x, same[int(rng.integers(0, len(same)))])
     return b.unary(x)
+
+
+def cut(rng, low, high, depth):
+    """The box from ``low`` to ``high`` in random smaller ones."""
+    axis = int(rng.integers(4))
+    if depth == 0 or high[axis] - low[axis] < 2:
+        yield low, high
+        return
+    at = int(rng.integers(low[axis] + 1, high[axis]))
+    middle = [at if k == axis else v for k, v in enumerate(high)]
+    yield from cut(rng, low, middle, depth - 1)
+    start = [at if k == axis else v for k, v in enumerate(low)]
+    yield from cut(rng, start, high, depth - 1)
+
+
+def random_piece(rng, low, high, shapes):
+    """A piece that writes the box, its axes shuffled, reversed, repeated or spread at random."""
+    size = [b - a for a, b in zip(low, high, strict=True)]
+    source = int(rng.integers(-1, len(shapes)))
+    if source == FILL:
+        return box(FILL, size, dest=low)
+    axes = list(rng.permutation(4)) if rng.integers(3) == 0 else list(range(4))
+    origin, loops = [0, 0, 0, 0], []
+    for to in range(4):
+        axis = int(axes[to])
+        room = shapes[source][axis]
+        most = (room - 1) // max(size[to] - 1, 1)
+        step = int(rng.integers(0, most + 1)) if most else 0
+        step = min(step, 1) if rng.integers(2) else step
+        span = step * (size[to] - 1)
+        first = int(rng.integers(0, room - span))
+        if rng.integers(4) == 0:
+            first, step = first + span, -step
+        origin[axis] = first
+        if size[to] > 1:
+            loops.append(Loop(size[to], axis, step, to, 1))
+    return Piece(source, tuple(origin), tuple(low), tuple(loops))
+
+
+def random_move(b, channels, edge):
+    rng = b.rng
+    shapes = [
+        (*(int(v) for v in rng.integers(1, edge + 1, 3)), int(rng.integers(1, channels + 1)))
+        for _ in range(2)
+    ]
+    quant = b.quant()
+    sources = [b.input(*shape) for shape in shapes]
+    for tensor in sources:
+        tensor.quant = quant
+    for host, tensor in zip(b.inputs, sources, strict=True):
+        b.inputs[b.inputs.index(host)] = dataclasses.replace(
+            host, scale=float(tensor.quant.scale), zero=tensor.quant.zero
+        )
+    out = (*(int(v) for v in rng.integers(1, edge + 1, 3)), int(rng.integers(1, channels + 1)))
+    parts = cut(rng, [0, 0, 0, 0], list(out), int(rng.integers(0, 4)))
+    pieces = [random_piece(rng, low, high, shapes) for low, high in parts]
+    return b.move(out, pieces, *sources, fill=int(rng.integers(-128, 128)))

@@ -6,6 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
+from hpu.compiler.backend import compile_graph
+from hpu.compiler.errors import UnsupportedError
 from hpu.compiler.pieces import FILL, Loop, Piece, around, box, inside, source_map
 from hpu.compiler.turns import split_turns
 from hpu.hw.config import by_name
@@ -20,75 +22,18 @@ CONFIGS = {config.name: config for config in (LAB, TALL, WIDE, TIGHT, by_name("h
 SEEDS = [pytest.param(s, marks=[pytest.mark.slow] if s > 9 else []) for s in range(60)]
 
 
-def cut(rng, low, high, depth):
-    """The box from ``low`` to ``high`` in random smaller ones."""
-    axis = int(rng.integers(4))
-    if depth == 0 or high[axis] - low[axis] < 2:
-        yield low, high
-        return
-    at = int(rng.integers(low[axis] + 1, high[axis]))
-    middle = [at if k == axis else v for k, v in enumerate(high)]
-    yield from cut(rng, low, middle, depth - 1)
-    start = [at if k == axis else v for k, v in enumerate(low)]
-    yield from cut(rng, start, high, depth - 1)
-
-
-def random_piece(rng, low, high, shapes):
-    """A piece that writes the box, its axes shuffled, reversed, repeated or spread at random."""
-    size = [b - a for a, b in zip(low, high, strict=True)]
-    source = int(rng.integers(-1, len(shapes)))
-    if source == FILL:
-        return box(FILL, size, dest=low)
-    axes = list(rng.permutation(4)) if rng.integers(3) == 0 else list(range(4))
-    origin, loops = [0, 0, 0, 0], []
-    for to in range(4):
-        axis = int(axes[to])
-        room = shapes[source][axis]
-        most = (room - 1) // max(size[to] - 1, 1)
-        step = int(rng.integers(0, most + 1)) if most else 0
-        step = min(step, 1) if rng.integers(2) else step
-        span = step * (size[to] - 1)
-        first = int(rng.integers(0, room - span))
-        if rng.integers(4) == 0:
-            first, step = first + span, -step
-        origin[axis] = first
-        if size[to] > 1:
-            loops.append(Loop(size[to], axis, step, to, 1))
-    return Piece(source, tuple(origin), tuple(low), tuple(loops))
-
-
-def random_move(b, channels, edge):
-    rng = b.rng
-    shapes = [
-        (*(int(v) for v in rng.integers(1, edge + 1, 3)), int(rng.integers(1, channels + 1)))
-        for _ in range(2)
-    ]
-    quant = b.quant()
-    sources = [b.input(*shape) for shape in shapes]
-    for tensor in sources:
-        tensor.quant = quant
-    for host, tensor in zip(b.inputs, sources, strict=True):
-        b.inputs[b.inputs.index(host)] = dataclasses.replace(
-            host, scale=float(tensor.quant.scale), zero=tensor.quant.zero
-        )
-    out = (*(int(v) for v in rng.integers(1, edge + 1, 3)), int(rng.integers(1, channels + 1)))
-    parts = cut(rng, [0, 0, 0, 0], list(out), int(rng.integers(0, 4)))
-    pieces = [random_piece(rng, low, high, shapes) for low, high in parts]
-    return b.move(out, pieces, *sources, fill=int(rng.integers(-128, 128)))
-
-
 @pytest.mark.parametrize("config", ["lab-16", "tall", "wide", "tight"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_moves(random_graphs, moves_agree, config, seed):
     b = random_graphs.Builder(seed)
-    y = random_move(b, 40, 4)
+    y = random_graphs.random_move(b, 40, 4)
     moves_agree(b.graph(y), CONFIGS[config], seed)
 
 
 @pytest.mark.parametrize("seed", SEEDS[:12:4])
 def test_random_moves_at_full_size(random_graphs, moves_agree, seed):
     b = random_graphs.Builder(seed)
-    y = random_move(b, 300, 3)
+    y = random_graphs.random_move(b, 300, 3)
     moves_agree(b.graph(y), CONFIGS["hai-v1"], seed)
 
 
@@ -176,3 +121,16 @@ def test_transpositions_of_channels_in_squares(random_graphs, moves_agree, confi
     if config != "hai-v1":
         assert len(split_turns(graph, CONFIGS[config]).ops) == 3
     assert program.instruction_count < 1000
+
+
+def test_channels_gathered_one_by_one_are_refused_in_great_number(random_graphs):
+    b = random_graphs.Builder(3)
+    x = b.input(1, 1, 300, 300)
+    loops = (Loop(300, 2, 1, 3, 1), Loop(300, 3, 1, 2, 1))
+    halves = [Piece(0, (0,) * 4, (0,) * 4, loops), Piece(0, (0,) * 4, (0, 0, 300, 0), loops)]
+    graph = b.graph(b.move((1, 1, 600, 300), halves, x))
+    with pytest.raises(UnsupportedError) as caught:
+        compile_graph(graph, CONFIGS["hai-v1"])
+    assert str(caught.value) == (
+        "Move node 'move0': it would take 180000 passes over the array to move its channels"
+    )

@@ -19,23 +19,39 @@ def device():
     device.close()
 
 
+@pytest.fixture
+def same_bytes(naive, device):
+    """``same_bytes(graph, seed)``: run on the machine, compare every tensor."""
+
+    def check(graph, seed, *, keep=True):
+        program = compile_graph(graph, LAB, keep=keep)
+        rng = np.random.default_rng(seed)
+        inputs = {
+            h.tensor: rng.integers(-128, 128, graph.tensors[h.tensor].shape).astype(np.int8)
+            for h in graph.inputs
+        }
+        driver = Driver(device)
+        driver.load(program)
+        for port in program.inputs:
+            device.write_memory(port.address, pack(inputs[port.tensor], LAB, port.cell))
+        driver.run(watchdog_cycles=1 << 20)
+        expected = naive.interpret(graph, inputs)
+        for port in (*program.outputs, *program.kept):
+            data = device.read_memory(port.address, program.dram_bytes - port.address)
+            found = unpack(np.frombuffer(data, np.uint8), port.shape4, LAB, port.cell)
+            assert (found == expected[port.tensor]).all(), f"{port.tensor}, seed {seed}"
+
+    return check
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
-def test_random_graphs(random_graphs, naive, device, seed):
-    graph = random_graphs.random_graph(seed, size=9, channels=40, length=6, batch=3)
-    program = compile_graph(graph, LAB, keep=True)
-    rng = np.random.default_rng(seed)
-    inputs = {
-        h.tensor: rng.integers(-128, 128, graph.tensors[h.tensor].shape).astype(np.int8)
-        for h in graph.inputs
-    }
-    driver = Driver(device)
-    driver.load(program)
-    for port in program.inputs:
-        device.write_memory(port.address, pack(inputs[port.tensor], LAB, port.cell))
-    driver.run(watchdog_cycles=1 << 20)
-    expected = naive.interpret(graph, inputs)
-    for port in (*program.outputs, *program.kept):
-        data = device.read_memory(port.address, program.dram_bytes - port.address)
-        found = unpack(np.frombuffer(data, np.uint8), port.shape4, LAB, port.cell)
-        assert (found == expected[port.tensor]).all(), f"{port.tensor}, seed {seed}"
+def test_random_graphs(random_graphs, same_bytes, seed):
+    same_bytes(random_graphs.random_graph(seed, size=9, channels=40, length=6, batch=3), seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8))
+def test_random_movements(random_graphs, same_bytes, seed):
+    b = random_graphs.Builder(seed)
+    same_bytes(b.graph(random_graphs.random_move(b, 40, 4)), seed, keep=bool(seed % 2))
