@@ -1,14 +1,18 @@
 """Graph to program: places, instructions, tokens, memory map."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 
+import msgspec
+
+from hpu.compiler.advance import advanced
 from hpu.compiler.allocate import Planner, Scratch, Space, allocate, describe, home, refusal
 from hpu.compiler.cells import with_cells
 from hpu.compiler.choose import choose_cells
 from hpu.compiler.context import Context, Place, load_pieces
 from hpu.compiler.depthwise import with_depthwise
-from hpu.compiler.emit import Emitter
+from hpu.compiler.emit import Emitted, Emitter
 from hpu.compiler.errors import UnsupportedError
 from hpu.compiler.insets import with_insets
 from hpu.compiler.ir import (
@@ -88,7 +92,7 @@ def compile_graph(
         for name, tensor in graph.tensors.items()
     }
     context = Context(config, Emitter(config), Image(end, config), places)
-    nodes = _lower(graph, context, scratch)
+    nodes, runs = _nodes(graph, _lower(graph, context, scratch))
     instructions = insert_tokens(context.emitter.instructions, config)
     address = _aligned(context.image.end)
     dram_bytes = address + len(instructions)
@@ -105,7 +109,10 @@ def compile_graph(
         outputs=_ports(graph, graph.outputs, addresses),
         kept=_ports(graph, kept, addresses),
         nodes=nodes,
-        memory=residences(graph, config, bases, scratch, addresses),
+        memory=tuple(
+            msgspec.structs.replace(held, first=runs[held.first][0], last=runs[held.last][1])
+            for held in residences(graph, config, bases, scratch, addresses)
+        ),
     )
 
 
@@ -230,13 +237,15 @@ def planner(config: Config) -> Planner:
     return plan
 
 
-def _lower(graph: Graph, context: Context, scratch: list[Scratch]) -> tuple[NodeRange, ...]:
-    """Emit every operation; the ranges of instructions that belong to each."""
+def _lower(graph: Graph, context: Context, scratch: list[Scratch]) -> list[int]:
+    """Emit every operation; the number of the operation that each instruction belongs to."""
     waiting = {host.tensor for host in graph.inputs}
-    nodes = []
-    emitted, ahead = context.emitter.instructions, []
-    for op, memory in zip(graph.ops, scratch, strict=True):
-        first = len(context.emitter)
+    emitted = context.emitter.instructions
+    owners: list[int] = []
+    product = 0  # first instruction from the last convolution on
+    ahead: list[Emitted] = []
+    for number, (op, memory) in enumerate(zip(graph.ops, scratch, strict=True)):
+        first = len(emitted)
         if isinstance(op, Stage):
             lower_stage(context, op)
             ahead += emitted[first:]
@@ -249,9 +258,36 @@ def _lower(graph: Graph, context: Context, scratch: list[Scratch]) -> tuple[Node
         lower_op(context, op, memory)
         emitted[first:] = spread(ahead, emitted[first:])
         ahead.clear()
-        count = len(context.emitter) - first
-        nodes.append(NodeRange(first, count, describe(op), type(op).__name__, macs(op), op.mapping))
-    return tuple(nodes)
+        owners += [number] * (len(emitted) - first)
+        if isinstance(op, Conv):
+            product = first
+        elif not isinstance(op, Fetch):
+            owned = list(zip(emitted[product:], owners[product:], strict=True))
+            merged = advanced(owned[: first - product], owned[first - product :])
+            emitted[product:] = [instruction for instruction, _ in merged]
+            owners[product:] = [owner for _, owner in merged]
+            product = len(emitted)
+    return owners
+
+
+def _nodes(graph: Graph, owners: list[int]) -> tuple[tuple[NodeRange, ...], list[tuple[int, int]]]:
+    """Runs of instructions of an operation; the first and last run of every operation.
+
+    The first run of an operation counts its products.
+    """
+    nodes: list[NodeRange] = []
+    runs: dict[int, tuple[int, int]] = {}
+    at = 0
+    for number, group in itertools.groupby(owners):
+        op, count = graph.ops[number], len(list(group))
+        work = 0 if number in runs else macs(op)
+        runs[number] = runs.get(number, (len(nodes), 0))[0], len(nodes)
+        nodes.append(NodeRange(at, count, describe(op), type(op).__name__, work, op.mapping))
+        at += count
+    spans = [(0, 0)]
+    for number in range(len(graph.ops)):  # one without instructions stands with the one before
+        spans.append(runs.get(number, spans[-1]))
+    return tuple(nodes), spans[1:]
 
 
 def _load_input(context: Context, tensor: Tensor) -> None:
