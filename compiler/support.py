@@ -144,6 +144,16 @@ def global_average_pool(node: Node) -> None:
     _channels_first(node)
 
 
+@_operator("GlobalMaxPool")
+def global_max_pool(node: Node) -> None:
+    """Over the whole image; of bytes too."""
+
+
+@_operator("ReduceMean", "ReduceSum", "ReduceMax")
+def reduce(node: Node) -> None:
+    """Over any dimensions: a pool over pixels, a product with ones over channels."""
+
+
 def _channels_first(node: Node) -> None:
     if node.attribute("channels_last", 0):
         node.refuse("channels_last must be 0")

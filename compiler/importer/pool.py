@@ -10,7 +10,7 @@ from hpu.compiler.importer.node import Node
 from hpu.compiler.importer.values import Activation, OnnxQuant, Pending
 from hpu.compiler.importer.window import Window, pair, window_of
 
-__all__ = ["average", "average_pool", "global_average_pool", "max_pool"]
+__all__ = ["average", "average_pool", "global_average_pool", "max_pool", "pooled"]
 
 
 def max_pool(builder: Builder, node: Node) -> Pending:
@@ -38,7 +38,7 @@ def _pool(builder: Builder, node: Node, value: Activation, kind: str) -> Pending
     for k, pad in enumerate(window.pads):
         if pad > window.dilations[k % 2] * (window.kernel[k % 2] - 1):
             node.refuse(f"its padding {pad} is not less than its window")
-    return _pending(x, node, value, kind, window, include)
+    return pooled(x, node, value, kind, window, _image_layout(x, value, window), include)
 
 
 def global_average_pool(builder: Builder, node: Node, value: Activation | None = None) -> Pending:
@@ -46,12 +46,24 @@ def global_average_pool(builder: Builder, node: Node, value: Activation | None =
     value = value or builder.quantised(node, 0)
     x = builder.image(node, value)
     window = Window((x.shape[1], x.shape[2]), (1, 1), (0, 0, 0, 0), (1, 1), (1, 1))
-    return _pending(x, node, value, "average", window, include=False)
+    return pooled(x, node, value, "average", window, _image_layout(x, value, window))
 
 
-def _pending(
-    x: ir.Tensor, node: Node, value: Activation, kind: str, window: Window, include: bool
+def _image_layout(x: ir.Tensor, value: Activation, window: Window) -> Layout:
+    shape4 = (x.shape[0], *window.out, x.shape[3])
+    return Layout.row(shape4) if len(value.shape) == 3 else Layout.image(shape4)
+
+
+def pooled(
+    x: ir.Tensor,
+    node: Node,
+    value: Activation,
+    kind: str,
+    window: Window,
+    layout: Layout,
+    include: bool = False,
 ) -> Pending:
+    """The pool of ``x``, which is ``value``'s tensor; ``layout`` is the result's."""
     shape4 = (x.shape[0], *window.out, x.shape[3])
     quant = value.base.quant
     assert quant is not None
@@ -80,7 +92,6 @@ def _pending(
             return op
         return _requantised(op, quant, y, (pending.low, pending.high))
 
-    layout = Layout.row(shape4) if len(value.shape) == 3 else Layout.image(shape4)
     return Pending(finish, shape4, layout, (node.name,), node.op_type)
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "batch_normalization",
     "clip",
     "function",
+    "make",
     "of_one_tensor",
     "per_channel",
     "start",

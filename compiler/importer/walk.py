@@ -19,6 +19,7 @@ from hpu.compiler.importer import (
     pool,
     qlinear,
     quantisation,
+    reduce,
     relabel,
     resize,
     unary,
@@ -86,6 +87,10 @@ OPERATORS: dict[str, Import] = {
     "MaxPool": qlinear.max_pool,
     "AveragePool": pool.average_pool,
     "GlobalAveragePool": pool.global_average_pool,
+    "GlobalMaxPool": reduce.global_max_pool,
+    "ReduceMax": reduce.reduce_max,
+    "ReduceMean": reduce.reduce,
+    "ReduceSum": reduce.reduce,
     "QLinearConv": qlinear.qlinear_conv,
     "QLinearMatMul": qlinear.qlinear_matmul,
     "QGemm": qlinear.q_gemm,
@@ -191,7 +196,7 @@ def _values(builder: Builder, node: Node) -> Value | tuple[Value, ...]:
 
 #: Operators that mean the same on integers as such.
 _BYTES_TOO = {
-    *("MaxPool", "Relu", "Clip", "Concat", "Split", "Slice", "Pad"),
+    *("MaxPool", "GlobalMaxPool", "ReduceMax", "Relu", "Clip", "Concat", "Split", "Slice", "Pad"),
     *("Gather", "Tile", "Expand", "Resize"),
 }
 
