@@ -1,9 +1,13 @@
-"""Places in the unified buffer: first fit over lifetimes; what does not fit stays in DRAM."""
+"""Places in the unified buffer: first fit over lifetimes, else those that the solver finds.
+
+What does not fit stays in DRAM.
+"""
 
 import bisect
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from hpu.compiler.arrange import arrange
 from hpu.compiler.errors import UnsupportedError
 from hpu.compiler.ir import Fetch, Graph, Op, Stage, Tensor
 from hpu.hw.config import Config
@@ -16,10 +20,15 @@ __all__ = [
     "allocate",
     "describe",
     "home",
+    "lifetimes",
     "refusal",
     "tensor_words",
     "words_before",
 ]
+
+
+#: How often the solver is asked for one network.
+_ARRANGEMENTS = 2
 
 
 class Space:
@@ -34,6 +43,15 @@ class Space:
             if high - low >= words:
                 self._free[index : index + 1] = [(low + words, high)] if high - low > words else []
                 return low
+        return None
+
+    def take_at(self, base: int, words: int) -> int | None:
+        """``base``, or ``None`` when some of the ``words`` words from there on are taken."""
+        for index, (low, high) in enumerate(self._free):
+            if low <= base and base + words <= high:
+                rest = ((low, base), (base + words, high))
+                self._free[index : index + 1] = [run for run in rest if run[0] < run[1]]
+                return base
         return None
 
     def give(self, base: int, words: int) -> None:
@@ -99,13 +117,38 @@ def allocate(
     UnsupportedError
         When an operation does not fit with all its tensors in DRAM.
     """
-    in_dram = _fetched(graph)
+    in_dram, arrangements = _fetched(graph), _ARRANGEMENTS
     while True:
         attempt = _Attempt(graph, config, planner, in_dram)
         failed = attempt.run()
         if failed is None:
             return attempt.bases, attempt.scratch
+        places = _arranged(graph, config, in_dram) if arrangements else None
+        if places is not None:
+            arrangements -= 1
+            attempt = _Attempt(graph, config, planner, in_dram, places)
+            if attempt.run() is None:
+                return attempt.bases, attempt.scratch
         in_dram |= _family(graph, _victim(graph, failed, attempt, config))
+
+
+def _arranged(graph: Graph, config: Config, in_dram: set[str]) -> dict[str, int] | None:
+    """Bases for all tensors that are not in DRAM, by the solver."""
+    lives = {name: life for name, life in lifetimes(graph).items() if name not in in_dram}
+    words = {name: tensor_words(graph.tensors[name], config) for name in lives}
+    if max(words.values(), default=0) > config.ub_depth:
+        return None
+    return arrange(lives, words, config.ub_depth)
+
+
+def lifetimes(graph: Graph) -> dict[str, tuple[int, int]]:
+    """First and last operation that touches each tensor, or images of it."""
+    lives: dict[str, tuple[int, int]] = {}
+    for index, op in enumerate(graph.ops):
+        for tensor in (*op.inputs, op.out):
+            name = home(tensor).name
+            lives[name] = (lives.get(name, (index, index))[0], index)
+    return lives
 
 
 def _fetched(graph: Graph) -> set[str]:
@@ -157,17 +200,21 @@ def _victim(graph: Graph, failed: int, attempt: "_Attempt", config: Config) -> s
 class _Attempt:
     """One walk over the operations with ``in_dram`` given."""
 
-    def __init__(self, graph: Graph, config: Config, planner: Planner, in_dram: set[str]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        config: Config,
+        planner: Planner,
+        in_dram: set[str],
+        places: Mapping[str, int] | None = None,
+    ) -> None:
         self.graph, self.config, self.planner, self.in_dram = graph, config, planner, in_dram
         self.bases: dict[str, int] = {}
         self.live: dict[str, int] = {}
         self.scratch: list[Scratch] = []
         self._space = Space(config.ub_depth)
-        self._last_use = {
-            home(tensor).name: index
-            for index, op in enumerate(graph.ops)
-            for tensor in (*op.inputs, op.out)
-        }
+        self._lives = lifetimes(graph)
+        self._places = places or {}
 
     def run(self) -> int | None:
         """Place everything; the index of the operation that finds no room, or ``None``."""
@@ -184,12 +231,19 @@ class _Attempt:
         if whole.name in self.in_dram:
             return True
         if whole.name not in self.live:
-            base = self._space.take(tensor_words(whole, self.config))
+            base = self._take(whole)
             if base is None:
                 return False
             self.live[whole.name] = self.bases[whole.name] = base
         self.bases[tensor.name] = self.live[whole.name] + words_before(tensor)
         return True
+
+    def _take(self, tensor: Tensor) -> int | None:
+        """Words for a tensor: where it was arranged to be, or the first that are free."""
+        words = tensor_words(tensor, self.config)
+        if tensor.name in self._places:
+            return self._space.take_at(self._places[tensor.name], words)
+        return self._space.take(words)
 
     def _plan(self, op: Op) -> bool:
         found = self.planner(op, self.in_dram, self._space)
@@ -204,7 +258,7 @@ class _Attempt:
         return True
 
     def _release(self, index: int) -> None:
-        for name in [n for n in self.live if self._last_use.get(n, -1) <= index]:
+        for name in [n for n in self.live if self._lives[n][1] <= index]:
             self._space.give(
                 self.live.pop(name), tensor_words(self.graph.tensors[name], self.config)
             )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from hpu.compiler.allocate import Scratch, describe, home, tensor_words
+from hpu.compiler.allocate import Scratch, describe, lifetimes, tensor_words
 from hpu.compiler.ir import Graph
 from hpu.hw.config import Config
 from hpu.runtime.layout import tensor_bytes
@@ -22,19 +22,9 @@ def residences(
 
     ``bases`` and ``scratch`` are what ``allocate`` gave; ``addresses`` are places in DRAM.
     """
-    lives = _lives(graph)
+    lives = lifetimes(graph)
     found = [*_tensors(graph, config, bases, lives), *_buffers(graph, scratch)]
     return (*found, *_dram(graph, config, addresses, lives))
-
-
-def _lives(graph: Graph) -> dict[str, tuple[int, int]]:
-    """First and last operation that touches each tensor, or images of it."""
-    lives: dict[str, tuple[int, int]] = {}
-    for index, op in enumerate(graph.ops):
-        for tensor in (*op.inputs, op.out):
-            name = home(tensor).name
-            lives[name] = (lives.get(name, (index, index))[0], index)
-    return lives
 
 
 def _tensors(

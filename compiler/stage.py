@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hpu.compiler.allocate import home, tensor_words
+from hpu.compiler.allocate import lifetimes, tensor_words
 from hpu.compiler.cells import mapping_of
 from hpu.compiler.ir import Conv, Graph, Op, Quant, Stage, Staged, Tensor
 from hpu.hw.config import Config
@@ -132,12 +132,8 @@ def _served(wanted: list[_Want], loader: int, tiles: int) -> Iterator[_Plan]:
 
 def _live_words(graph: Graph, config: Config) -> list[int]:
     """Words of the tensors that are live at every operation."""
-    lives: dict[str, list[int]] = {}
-    for index, op in enumerate(graph.ops):
-        for tensor in (*op.inputs, op.out):
-            lives.setdefault(home(tensor).name, [index, index])[1] = index
     words = [0] * len(graph.ops)
-    for name, (first, last) in lives.items():
+    for name, (first, last) in lifetimes(graph).items():
         for index in range(first, last + 1):
             words[index] += tensor_words(graph.tensors[name], config)
     return words

@@ -67,3 +67,12 @@ def test_a_tensor_that_waits_moves_to_dram_first(random_graphs):
     bases, _ = allocate(graph, LAB, planner(LAB))
     assert waits.name not in bases
     assert x.name in bases
+
+
+def test_words_are_taken_where_asked():
+    space = Space(10)
+    assert space.take_at(4, 3) == 4
+    assert space.take_at(6, 1) is None
+    assert space.take(4) == 0
+    assert space.take_at(7, 3) == 7
+    assert not space.fits([1])
