@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpu.compiler.emit import Emitted
+from hpu.compiler.emit import Emitted, Memory, Span
 from hpu.hw.isa import BY_NAME, Unit
 from hpu.sim.decode import field_arrays
 
@@ -27,10 +27,13 @@ Owned = tuple[Emitted, int]
 def advanced(before: Sequence[Owned], own: Sequence[Owned]) -> list[Owned]:
     """Both, ``own`` as early among ``before`` as may be, each in its order.
 
-    Only operations without products move up.
+    Only operations without products move up, and only with results that lie where ``before`` has
+    nothing: then both may be said to hold their memory from the first to the last of their
+    instructions.
     """
     units = {instruction.unit for instruction, _ in own}
-    if units & {Unit.MATRIX, Unit.WEIGHTS} or not _has_slack([i for i, _ in before]):
+    apart = not units & {Unit.MATRIX, Unit.WEIGHTS} and _lie_apart(before, own)
+    if not apart or not _has_slack([i for i, _ in before]):
         return [*before, *own]
     merged, at = [], 0
     for instruction, number in own:
@@ -46,6 +49,16 @@ def _last_conflict(before: Sequence[Owned], low: int, instruction: Emitted) -> i
         if _conflict(before[count - 1][0], instruction):
             return count
     return low
+
+
+def _lie_apart(before: Sequence[Owned], own: Sequence[Owned]) -> bool:
+    """Whether ``own`` writes no word of the unified buffer that ``before`` uses."""
+    used = [span for i, _ in before for span in (*i.reads, *i.writes)]
+    written = [span for i, _ in own for span in i.writes]
+    return not _overlap(
+        [span for span in used if span.memory == Memory.UB],
+        [span for span in written if span.memory == Memory.UB],
+    )
 
 
 def _has_slack(before: Sequence[Emitted]) -> bool:
@@ -71,7 +84,7 @@ def _conflict(one: Emitted, other: Emitted) -> bool:
     )
 
 
-def _overlap(some: Sequence, others: Sequence) -> bool:
+def _overlap(some: Sequence[Span], others: Sequence[Span]) -> bool:
     return any(
         a.memory == b.memory and a.low < b.high and b.low < a.high for a in some for b in others
     )

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hpu.compiler.backend import compile_graph
+from hpu.compiler.backend import compile_graph, macs
 from hpu.compiler.errors import UnsupportedError
 from hpu.hw.config import by_name
 
@@ -124,7 +124,9 @@ def test_every_instruction_belongs_to_one_node(random_graphs):
     program = compile_graph(graph, LAB)
     covered = [i for node in program.nodes for i in range(node.first, node.first + node.count)]
     assert covered == list(range(program.instruction_count))
-    assert [node.name for node in program.nodes] == [op.nodes[0] for op in graph.ops]
+    names = dict.fromkeys(node.name for node in program.nodes)
+    assert list(names) == [op.nodes[0] for op in graph.ops]
+    assert program.macs == sum(macs(op) for op in graph.ops)
 
 
 def refusal(graph, config):
