@@ -75,7 +75,7 @@ def _candidates(
     inputs = len(_streamed(op, in_dram))
     whole = Region.whole(op.out.stored).size
     single = len(block_widths(op.out.stored[3], config)) == 1
-    piece = max(largest_piece(config), _least_piece(op, axes))
+    piece = max(largest_piece(config), _least_piece(op, axes, config))
     if not inputs:
         for words in _halvings(piece) if slots else (piece,):
             yield StreamPlan(whole, words, out_slots=slots)
@@ -88,14 +88,18 @@ def _candidates(
             yield StreamPlan(tile, words, inputs, used, tile[0] * y * x, slots)
 
 
-def _least_piece(op: Op, axes: tuple[Axis, Axis]) -> int:
+def _least_piece(op: Op, axes: tuple[Axis, Axis], config: Config) -> int:
     """Words of a result's piece that are worth what an instruction takes beside them.
 
-    Neighbouring pieces both read the rows that their windows share.
+    Neighbouring pieces of a stream both read the rows that their windows share.
     """
-    if max(axis.kernel for axis in axes) > STREAM_WINDOW or axes[0].kernel == 1:
+    y, x = axes
+    if y.kernel * x.kernel == 1:
         return 0
-    return _WORTH * (_INSTRUCTION + (axes[0].kernel - 1) * op.out.stored[2])
+    beside, taps = _INSTRUCTION, y.kernel * x.kernel
+    if max(y.kernel, x.kernel) <= STREAM_WINDOW:
+        beside, taps = beside + (y.kernel - 1) * op.out.stored[2], y.stride * x.stride
+    return min(-(-_WORTH * beside // taps), config.ub_depth // 8)
 
 
 def _halvings(words: int) -> Iterator[int]:
@@ -160,7 +164,8 @@ def _compute(
     views = [
         context.view(tensor, block) or loaded[names.index(tensor.name)] for tensor in op.inputs
     ]
-    limit = max(piece_words(tile.words, context.config), _least_piece(op, axes))
+    config = context.config
+    limit = max(piece_words(tile.words, config), _least_piece(op, axes, config))
     limit = min(limit, plan.piece)
     for part in split(tile, limit):
         result = context.view(op.out, block) or slots.take(part)

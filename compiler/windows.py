@@ -66,11 +66,12 @@ def _steps(values: Mapping[str, int]) -> int:
 def _stripes(axes: tuple[Axis, Axis], part: Region, config: Config) -> Iterator[Region]:
     """``part`` in stripes of columns whose windows fit a line."""
     axis, width = axes[1], part.x1 - part.x0
-    most = width
+    step = width
     if axis.longest(width) > config.window_cols >= axis.longest(1):
         most = (config.window_cols - axis.kernel) // axis.stride + 1
-    for x0 in range(part.x0, part.x1, most):
-        yield dataclasses.replace(part, x0=x0, x1=min(x0 + most, part.x1))
+        step = -(-width // -(-width // most))
+    for x0 in range(part.x0, part.x1, step):
+        yield dataclasses.replace(part, x0=x0, x1=min(x0 + step, part.x1))
 
 
 def _streamed(
