@@ -129,28 +129,25 @@ def _place(graph: Graph, config: Config, *, whole: bool) -> Placed:
     """
     if whole:
         return graph, *allocate(graph, config, planner(config))
-    inset = _placed_inset(graph, config)
-    if inset:
-        return inset
     tried: dict[tuple[Run, ...], tuple[float, Placed]] = {}
     for eighths in (8, 7, 6, 5, 4):
         runs = tuple(choose_runs(graph, config, config.ub_depth * eighths // 8))
         if runs not in tried:
             sliced = stage_weights(slice_graph(graph, runs, config), config)
-            bases, scratch = allocate(sliced, config, planner(config))
+            sliced, bases, scratch = _allocated(sliced, config)
             cycles = run_cycles(graph, config, runs) + spill_cycles(sliced, config, bases)
             tried[runs] = cycles, (sliced, bases, scratch)
     return min(tried.values(), key=lambda found: found[0])[1]
 
 
-def _placed_inset(graph: Graph, config: Config) -> Placed | None:
-    """The graph with tensors inset in others, where there are any and the buffer holds all."""
+def _allocated(graph: Graph, config: Config) -> Placed:
+    """The places of the tensors, some inset in others if those are in the unified buffer."""
     inset = with_insets(graph, config)
-    if inset is graph:
-        return None
-    bases, scratch = allocate(inset, config, planner(config))
-    held = all(t.name in bases for op in inset.ops for t in (*op.inputs, op.out))
-    return (inset, bases, scratch) if held else None
+    if inset is not graph:
+        bases, scratch = allocate(inset, config, planner(config))
+        if all(tensor.name in bases for tensor in inset.tensors.values() if tensor.inset):
+            return inset, bases, scratch
+    return graph, *allocate(graph, config, planner(config))
 
 
 def _check_extent(dram_bytes: int, config: Config) -> None:

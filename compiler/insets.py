@@ -7,7 +7,19 @@ read where it is. Only in the unified buffer: of what is in DRAM a movement take
 import dataclasses
 from collections import Counter
 
-from hpu.compiler.ir import Binary, Conv, Graph, Inset, Move, Op, Pool, Tensor, Unary
+from hpu.compiler.ir import (
+    Binary,
+    Conv,
+    Depthwise,
+    Graph,
+    Inset,
+    Move,
+    Op,
+    Pool,
+    Residual,
+    Tensor,
+    Unary,
+)
 from hpu.compiler.pieces import FILL, Piece
 from hpu.hw.config import Config
 from hpu.runtime.layout import block_channels, block_widths
@@ -16,7 +28,7 @@ __all__ = ["with_insets"]
 
 _CHANNEL = 3
 #: Operations that write and read their tensors through views alone.
-_BY_VIEWS = (Conv, Pool, Binary, Unary)
+_BY_VIEWS = (Conv, Depthwise, Pool, Binary, Unary)
 
 
 def with_insets(graph: Graph, config: Config) -> Graph:
@@ -34,14 +46,16 @@ def with_insets(graph: Graph, config: Config) -> Graph:
 
 def _replaced(op: Op, tensors: dict[str, Tensor]) -> Op:
     """``op`` on the new tensors; a movement without the pieces that are in place already."""
-    changes: dict[str, object] = {"x": tensors[op.x.name], "out": tensors[op.out.name]}
-    if isinstance(op, Conv) and op.residual:
-        other = tensors[op.residual.tensor.name]
-        changes["residual"] = dataclasses.replace(op.residual, tensor=other)
-    if isinstance(op, Binary):
-        changes["y"] = tensors[op.y.name]
+    changes: dict[str, object] = {}
+    for field in dataclasses.fields(op):
+        value = getattr(op, field.name)
+        if isinstance(value, Tensor):
+            changes[field.name] = tensors[value.name]
+        elif isinstance(value, Residual):
+            changes[field.name] = dataclasses.replace(value, tensor=tensors[value.tensor.name])
+        elif isinstance(value, tuple) and value and isinstance(value[0], Tensor):
+            changes[field.name] = tuple(tensors[one.name] for one in value)
     if isinstance(op, Move):
-        changes["others"] = tuple(tensors[tensor.name] for tensor in op.others)
         inputs = [tensors[tensor.name] for tensor in op.inputs]
         moving = [p for p in op.pieces if p.source == FILL or not _placed(inputs[p.source], op)]
         changes["pieces"] = () if tensors[op.out.name].inset else tuple(moving)
@@ -58,6 +72,10 @@ class _Insets:
         self._hosts = {host.tensor for host in (*graph.inputs, *graph.outputs)}
         self._readers = Counter(t.name for op in graph.ops for t in op.inputs)
         self._maker = {op.out.name: op for op in graph.ops}
+        tensors = graph.tensors.values()
+        self._cut = {t.name for t in tensors if t.whole} | {
+            t.whole.name for t in tensors if t.whole
+        }
         self._found: dict[str, Inset] = {}
         self._parents: set[str] = set()
 
@@ -65,7 +83,8 @@ class _Insets:
         """The tensors that can be inset, by name."""
         for op in self._graph.ops:
             plain = op.table is None and (op.low, op.high) == (-128, 127)
-            if isinstance(op, Move) and plain and not self._slice(op):
+            cut = any(tensor.name in self._cut for tensor in (*op.inputs, op.out))
+            if isinstance(op, Move) and plain and not cut and not self._slice(op):
                 self._join(op)
         return self._found
 
@@ -109,18 +128,24 @@ class _Insets:
             if not isinstance(self._maker.get(source.name), _BY_VIEWS):
                 continue
             alone = self._readers[source.name] == 1
-            same = self._same_blocks(source, op.out, piece.dest[3])
+            same = self._whole_blocks(source, op.out, piece.dest[3])
             if same and (alone or steps[2] == 1):
                 self._add(source, Inset(op.out, piece.dest, steps))
             elif alone and self._fits_lanes(source, op.out, piece.dest[3]):
                 self._add(source, Inset(op.out, piece.dest, steps, lanes=True))
 
     def _same_blocks(self, child: Tensor, parent: Tensor, first: int) -> bool:
-        """Whether the child's channel blocks are blocks of the parent, from channel ``first``."""
+        """Whether the child's channel blocks are as wide as the parent's from ``first`` on."""
         full = block_channels(self._config)
         at, off = divmod(first, full)
         own = block_widths(child.shape[3], self._config)
         return not off and own == block_widths(parent.shape[3], self._config)[at : at + len(own)]
+
+    def _whole_blocks(self, child: Tensor, parent: Tensor, first: int) -> bool:
+        """Whether the child is all channels of blocks of the parent."""
+        last = first + child.shape[3]
+        ends = last == parent.shape[3] or last % block_channels(self._config) == 0
+        return ends and self._same_blocks(child, parent, first)
 
     def _fits_lanes(self, child: Tensor, parent: Tensor, first: int) -> bool:
         """Whether the child is whole lane groups of one block of the parent that has no copies."""

@@ -12,7 +12,19 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-__all__ = ["FILL", "Box", "Loop", "Piece", "Vector", "around", "box", "inside", "source_map"]
+__all__ = [
+    "FILL",
+    "Box",
+    "Loop",
+    "Piece",
+    "Vector",
+    "around",
+    "box",
+    "for_images",
+    "inside",
+    "keeps_images",
+    "source_map",
+]
 
 Vector = tuple[int, int, int, int]
 
@@ -159,6 +171,28 @@ def _cut(piece: Piece, axis: int, first: int, last: int) -> Iterator[Piece]:
         touches = at < last and at + rest >= first
         if touches and not low <= step < high:
             yield piece.at(index, step, step + 1)
+
+
+def keeps_images(pieces: Iterable[Piece], batch: int) -> bool:
+    """Whether every image of the result is made alike, of the same image of the sources."""
+    loop = Loop(batch, 0, 1, 0, 1)
+    for piece in pieces:
+        along = [one for one in piece.loops if 0 in (one.axis, one.to) and one.from_step]
+        still = [one for one in piece.loops if one.to == 0 and one not in along]
+        if along != ([loop] if batch > 1 else []) or still or piece.origin[0] or piece.dest[0]:
+            return False
+    return True
+
+
+def for_images(pieces: Iterable[Piece], count: int) -> tuple[Piece, ...]:
+    """Pieces of which :func:`keeps_images` is true, for ``count`` images."""
+    return tuple(_with_images(piece, count) for piece in pieces)
+
+
+def _with_images(piece: Piece, count: int) -> Piece:
+    along = [Loop(count, 0, 1, 0, 1)] if count > 1 else []
+    loops = (*along, *(loop for loop in piece.loops if loop.to != 0))
+    return dataclasses.replace(piece, loops=loops)
 
 
 def source_map(

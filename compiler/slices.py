@@ -19,6 +19,7 @@ from hpu.compiler.ir import (
     Depthwise,
     Fetch,
     Graph,
+    Move,
     Op,
     Pool,
     Residual,
@@ -26,6 +27,7 @@ from hpu.compiler.ir import (
     Tensor,
     Unary,
 )
+from hpu.compiler.pieces import for_images, keeps_images
 from hpu.compiler.windows import window_cycles
 from hpu.hw.config import Config
 from hpu.runtime.layout import tensor_bytes
@@ -173,6 +175,10 @@ def _with_tensors(op: Op, names: dict[str, Tensor]) -> Op:
             changes[field.name] = names[value.name]
         elif isinstance(value, Residual):
             changes[field.name] = dataclasses.replace(value, tensor=names[value.tensor.name])
+        elif isinstance(value, tuple) and value and isinstance(value[0], Tensor):
+            changes[field.name] = tuple(names[one.name] for one in value)
+    if isinstance(op, Move):
+        changes["pieces"] = for_images(op.pieces, names[op.out.name].shape[0])
     return dataclasses.replace(op, **changes)  # type: ignore[arg-type]
 
 
@@ -241,9 +247,8 @@ def _together(ops: Sequence[Op]) -> int:
 
 
 def _is_sliceable(op: Op, batch: int) -> bool:
-    return isinstance(op, _PER_IMAGE) and all(
-        tensor.shape[0] == batch for tensor in (*op.inputs, op.out)
-    )
+    kind = keeps_images(op.pieces, batch) if isinstance(op, Move) else isinstance(op, _PER_IMAGE)
+    return kind and all(tensor.shape[0] == batch for tensor in (*op.inputs, op.out))
 
 
 class _Costs:

@@ -4,7 +4,6 @@ import pytest
 
 from hpu.compiler.backend import compile_graph
 from hpu.compiler.insets import with_insets
-from hpu.compiler.ir import Move
 from hpu.compiler.pieces import box
 from hpu.hw.config import by_name
 from hpu.hw.isa import BY_NAME
@@ -120,11 +119,35 @@ def test_a_tensor_that_goes_to_two_places_is_copied(random_graphs, moves_agree):
 def test_what_is_kept_or_in_dram_is_copied(random_graphs, execute):
     b = random_graphs.Builder(3)
     conv = plain(b)
-    x = b.input(1, 30, 30, 6)
+    x = b.input(1, 40, 40, 6)
     parts = [conv(x, 8, (2, 2)), conv(x, 8, (2, 2))]
     pieces = [box(k, t.shape, dest=(0, 0, 0, 8 * k)) for k, t in enumerate(parts)]
-    graph = b.graph(b.move((1, 29, 29, 16), pieces, *parts, tail=False))
-    assert any(isinstance(op, Move) for op in graph.ops)
+    graph = b.graph(b.move((1, 39, 39, 16), pieces, *parts, tail=False))
     assert vectors(compile_graph(graph, LAB)) > 0
     assert vectors(compile_graph(graph, FULL, keep=True)) > 0
     assert vectors(compile_graph(graph, FULL)) > 0  # 16 channels have copies beside them
+
+
+@pytest.mark.parametrize("config", ["lab-16", "hai-v1"])
+def test_movements_in_slices_of_a_batch(random_graphs, moves_agree, config):
+    b = random_graphs.Builder(3)
+    conv = plain(b)
+    x = b.input(8, 10, 10, 6)
+    parts = [conv(x, 8, (2, 2)), conv(x, 8, (2, 2))]
+    pieces = [box(k, t.shape, dest=(0, 0, 0, 8 * k)) for k, t in enumerate(parts)]
+    y = b.move((8, 9, 9, 16), pieces, *parts, tail=False)
+    program = moves_agree(b.graph(b.pool(conv(y, 7, (2, 2)), "max", (8, 8))), by_name(config))
+    if config == "lab-16":  # the whole batch does not fit
+        assert sum(node.op_type == "Pool" for node in program.nodes) > 1
+        assert vectors(program) == 0
+
+
+@pytest.mark.parametrize("config", ["lab-16", "hai-v1"])
+def test_parts_of_one_lane_group_are_copied(random_graphs, moves_agree, config):
+    b = random_graphs.Builder(3)
+    conv = plain(b)
+    x = b.input(1, 4, 4, 6)
+    parts = [conv(x, 3), conv(x, 1)]
+    pieces = [box(k, t.shape, dest=(0, 0, 0, 3 * k)) for k, t in enumerate(parts)]
+    y = b.move((1, 4, 4, 4), pieces, *parts, tail=False)
+    assert vectors(moves_agree(b.graph(conv(y, 7)), by_name(config))) > 0
