@@ -12,7 +12,16 @@ from hpu.compiler.packing import Pass, folded_bias
 from hpu.compiler.pipeline import Item, run
 from hpu.compiler.plan_conv import ConvPlan, input_window, sweep_for
 from hpu.compiler.sweep import Move, Target
-from hpu.compiler.tiling import AccBlock, Region, View, acc_pieces, piece_words, split, tiles
+from hpu.compiler.tiling import (
+    AccBlock,
+    Region,
+    View,
+    acc_pieces,
+    growing,
+    piece_words,
+    split,
+    tiles,
+)
 from hpu.compiler.vector import addition, emit_vector, extents
 from hpu.compiler.weight_tiles import WeightTile, emit_weights, weight_tiles
 from hpu.hw.isa import ADDRESS_MASK, Source, tap_fields
@@ -100,8 +109,9 @@ class _Lowering:
             base = self.input_bases[buffer]
             views = {b: View(base + i * region.words, region) for i, b in enumerate(blocks)}
             pieces = max(self.config.queue_depth // 2 // len(blocks), 1)
-            for block, view in views.items():
-                self.context.load_whole(self.op.x, block, view, pieces)
+            for part in growing(region, self.sweep.step[0], pieces):
+                for block, view in views.items():
+                    self.context.load(self.op.x, block, view, part)
             return views
 
         return load

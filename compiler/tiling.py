@@ -1,6 +1,7 @@
 """Regions of a tensor's positions: how results are cut into tiles and accumulator blocks."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 
 from hpu.hw.config import Config
@@ -12,6 +13,7 @@ __all__ = [
     "Region",
     "View",
     "acc_pieces",
+    "growing",
     "largest_piece",
     "piece_words",
     "shrinking",
@@ -177,6 +179,22 @@ def split(region: Region, limit: int) -> list[Region]:
     else:
         size = (1, 1, _even(x, limit))
     return list(tiles(region, size))
+
+
+def growing(region: Region, images: int, most: int) -> Iterator[Region]:
+    """``region`` in at most ``most`` pieces (but one for each ``images`` images), rows in order.
+
+    What works through it from the start can begin with the first, which is the smallest.
+    """
+    groups = list(tiles(region, (images, *region.size[1:])))
+    for index, group in enumerate(groups):
+        rows, count = group.size[1], max(most // len(groups), 1)
+        if index == 0:
+            ends = [-(-rows >> shift) for shift in reversed(range(count))]
+        else:
+            ends = [-(-rows * (k + 1) // count) for k in range(count)]
+        for low, high in itertools.pairwise(sorted({0, *ends})):
+            yield dataclasses.replace(group, y0=group.y0 + low, y1=group.y0 + high)
 
 
 def _even(total: int, limit: int) -> int:
