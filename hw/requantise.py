@@ -4,10 +4,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["REQUANTISE_STAGES", "Requantise"]
+__all__ = ["CONSTANTS", "REQUANTISE_STAGES", "Requantise"]
 
 #: Cycles from ``a`` to ``o``.
 REQUANTISE_STAGES = 10
+#: The stage that looks at each constant.
+CONSTANTS = {"mantissa": 4, "shift": 6, "zero": 9}
 #: Left shift of the 24-bit product that puts its integer part above bit 24, for shift = lz = 0.
 _ALIGN = 55
 #: Greatest such shift whose result may be below 512; more saturates int8 whatever the zero point.
@@ -19,7 +21,7 @@ class Requantise(wiring.Component):
 
     One result per cycle. Bit k of ``en`` lets stage k take what stage k - 1 holds, so that stages
     without work neither switch nor cost simulation time. ``mantissa``, ``shift`` and ``zero``
-    must not change while results of theirs are under way.
+    are looked at by one stage each, ``CONSTANTS``, and may change between two values there.
     """
 
     def __init__(self):
@@ -40,7 +42,8 @@ class Requantise(wiring.Component):
         norm, zeros = self._normalise(m)
         rounded = self._round(m, 3, norm[31:], norm[8:31], norm[7], norm[:7])
         zeros = self._delay(m, "zeros", zeros, 3, 5)
-        some = self._delay(m, "some", norm[31] & self.mantissa[23], 3, 5)
+        some = self._delay(m, "top", norm[31], 3, 3)
+        some = self._delay(m, "some", some & self.mantissa[23], 4, 5)
         product = self._multiply(m, rounded)
         q, left = self._round_product(m, product, zeros, some)
         self._output(m, *self._to_integer(m, q, left))

@@ -1,13 +1,11 @@
 """The vector unit: accumulators or windows of the unified buffer in, int8 words out."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hpu.hw import isa
 from hpu.hw.config import Config
-from hpu.hw.csr import FaultCause
 from hpu.hw.emit import instance
 from hpu.hw.ports import (
     ACC_READ_LATENCY,
@@ -20,6 +18,7 @@ from hpu.hw.ports import (
     ub_address,
 )
 from hpu.hw.vector_address import VectorSteps
+from hpu.hw.vector_control import VectorControl, is_windowed
 from hpu.hw.vector_lanes import (
     LANE_LATENCY,
     RECORD_LEAD,
@@ -42,8 +41,13 @@ _WRITE_LATENCY = _READ_LATENCY + LANE_LATENCY + 1
 _WINDOW_READ = max(TAPS + RECORD_LEAD - WINDOW_STAGES - _READ_LATENCY, PREPARE + 2)
 
 
+def _place_layout(config):
+    """Where an element goes, and whether it is its instruction's first or last."""
+    return data.StructLayout({"valid": 1, "fresh": 1, "final": 1, "addr": ub_address(config)})
+
+
 class VectorUnit(wiring.Component):
-    """Executes VECTOR instructions, one after another.
+    """Executes VECTOR instructions; one on accumulators close behind another on accumulators.
 
     Inside an instruction one word per cycle with the accumulators as source, with or without a
     second operand; with the unified buffer as source one tap or second operand per cycle; of a
@@ -70,24 +74,45 @@ class VectorUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        self._values = Signal(self.unit.instr.payload.shape())
-        self._clear, self._open, self._start = Signal(), Signal(), Signal()
-        self._time = Signal(range(max(self._first_read, _WINDOW_READ) + 1))
-        self._dot = self._values.reduce == isa.Reduce.DOT
-        self._windowed = self._dot | self._values.stream[0]
-        self._line = Signal(16)
+        first = self._first_read
+        control = VectorControl(first_read=first, window_read=max(first, _WINDOW_READ))
+        m.submodules.control = control
         m.submodules.steps = steps = VectorSteps(config=self._config)
+        wiring.connect(m, wiring.flipped(self.unit), control.unit)
+        self._following, self._values = control.following, control.values
+        self._clear, self._open, self._begin = control.clear, control.open, control.begin
+        self._windowed = is_windowed(self._values)
+        self._line, self._waiting = Signal(16), Signal()
         m.d.comb += [
             steps.values.eq(self._values),
-            steps.start.eq(self._start),
+            steps.start.eq(control.start),
             steps.clear.eq(self._clear),
             self._line.eq(steps.cols - 1),
         ]
-        step, last, target = self._read(m, steps.steps)
-        out = self._lanes(m, step)
-        final = self._write(m, out, last, target)
-        self._control(m, steps.steps, final)
+        step, last, place, held = self._read(m, steps.steps)
+        places = self._places(m, last, place)
+        self._hazards(m, steps, held, places)
+        out, read = self._lanes(m, step)
+        taken, worked_out = self._write(m, out, places)
+        m.d.comb += [
+            control.running.eq(steps.running),
+            control.fault.eq(steps.steps.valid & steps.steps.p.fault),
+            control.final.eq(self.ub_write.valid & places[-1].final),
+            control.taken.eq(taken),
+            control.prepared.eq(read & worked_out),
+        ]
         return m
+
+    def _hazards(self, m, steps, held, places):
+        """A read of a word that an element under way will write waits until none is under way."""
+        present = steps.steps.payload
+        ahead = [(p.valid, p.addr) for p in places]
+        ahead += [(held.valid, held.item.d_addr)]
+        ahead += [(steps.steps.valid & present.last, present.d_addr)]
+        m.d.comb += [
+            steps.hazard.eq(Cat(valid & (addr == steps.coming) for valid, addr in ahead).any()),
+            self._waiting.eq(held.valid | Cat(place.valid for place in places).any()),
+        ]
 
     @property
     def _first_read(self):
@@ -98,35 +123,6 @@ class VectorUnit(wiring.Component):
         """
         return max(RECORD_LEAD - _READ_LATENCY, self._config.groups + 2 - _WRITE_LATENCY + 1)
 
-    def _control(self, m, steps, final):
-        """Acceptance, the time since then, end and fault."""
-        unit = self.unit
-        fault = steps.valid & steps.payload.fault
-        late = max(self._first_read, _WINDOW_READ)
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += [unit.instr.ready.eq(~unit.stop), self._clear.eq(1)]
-                m.d.sync += [self._values.eq(unit.instr.payload), self._time.eq(0)]
-                m.d.sync += self._start.eq(unit.instr.valid & ~unit.stop)
-                with m.If(unit.instr.valid & ~unit.stop):
-                    m.next = "RUN"
-            with m.State("RUN"):
-                m.d.comb += [unit.busy.eq(1), unit.done.eq(final & ~unit.stop)]
-                m.d.comb += [
-                    self._open.eq(self._time == Mux(self._windowed, late, self._first_read)),
-                    self._clear.eq(unit.stop),
-                ]
-                m.d.sync += [self._start.eq(0), self._time.eq(self._time + ~self._open)]
-                with m.If(final | unit.stop):
-                    m.next = "IDLE"
-                with m.Elif(fault):
-                    m.next = "FAULT"
-            with m.State("FAULT"):
-                m.d.comb += [unit.busy.eq(1), unit.fault.valid.eq(1), self._clear.eq(unit.stop)]
-                with m.If(unit.stop):
-                    m.next = "IDLE"
-        m.d.comb += [unit.fault.cause.eq(FaultCause.ADDRESS), unit.fault.pc.eq(self._values.pc)]
-
     def _read(self, m, steps):
         """Requests, and what their data will be when they stand at the lanes.
 
@@ -135,9 +131,9 @@ class VectorUnit(wiring.Component):
         """
         item, ub = steps.payload, self.ub_read
         taken, ub_done, free = Signal(), Signal(), Signal()
-        held = Signal(item.shape(), reset_less=True)
-        held_valid = Signal()
-        go = self._open & ~item.fault
+        later = Signal(data.StructLayout({"valid": 1, "item": item.shape()}))
+        held, held_valid = later.item, later.valid
+        go = self._open & ~item.fault & ~(item.hazard & self._waiting)
         m.d.comb += [
             ub.valid.eq(steps.valid & go & item.read & ~taken),
             ub.addr.eq(item.ub_addr),
@@ -153,13 +149,14 @@ class VectorUnit(wiring.Component):
             m.d.sync += [held_valid.eq(passes & item.acc), held.eq(item)]
         with m.If(self._clear):
             m.d.sync += [taken.eq(0), held_valid.eq(0)]
-        return self._emission(m, item, held, passes)
+        return *self._emission(m, item, held, passes), later
 
     def _emission(self, m, item, held, passes):
-        """The lanes' step, whether it ends an element, and that element's destination."""
+        """The lanes' step, whether it ends an element, and that element's place."""
         from_acc = self.acc.valid & self.acc.ready
         step, last = Signal(LaneStep()), Signal()
-        target = Signal(1 + ub_address(self._config))
+        place = Signal(_place_layout(self._config))
+        fresh = step.last & Mux(from_acc, held.opening, item.opening)
         m.d.comb += [
             step.operand.eq(self.ub_read.valid & self.ub_read.ready & item.operand),
             step.valid.eq(from_acc | (passes & item.item & ~item.acc)),
@@ -167,12 +164,15 @@ class VectorUnit(wiring.Component):
             step.first.eq(from_acc | item.first),
             step.last.eq(from_acc | item.last),
             step.inside.eq(from_acc | item.inside),
+            step.fresh.eq(fresh),
             step.rows.eq(item.rows),
             step.cols.eq(item.cols),
             last.eq(step.valid & step.last),
-            target.eq(Mux(from_acc, Cat(held.final, held.d_addr), Cat(item.final, item.d_addr))),
+            place.fresh.eq(fresh),
+            place.final.eq(Mux(from_acc, held.final, item.final)),
+            place.addr.eq(Mux(from_acc, held.d_addr, item.d_addr)),
         ]
-        return self._delayed(m, step), last, target
+        return self._delayed(m, step), last, place
 
     def _delayed(self, m, step):
         """``step`` when its data stand at the lanes."""
@@ -185,10 +185,10 @@ class VectorUnit(wiring.Component):
         return step
 
     def _lanes(self, m, step):
-        """The lane groups; returns their results."""
+        """The lane groups; returns their results, and whether the record has been read."""
         setting = self._setting(m)
-        config, values = self._config, self._values
-        record, weigh, row = self._rows(m, step)
+        config, coming = self._config, self._following
+        record, weigh, row, done = self._rows(m, step)
         results = []
         for index in range(config.col_groups):
             lanes = VectorLanes(config=config)
@@ -200,7 +200,7 @@ class VectorUnit(wiring.Component):
                 lanes.record.eq(record),
                 lanes.weigh.eq(weigh),
                 lanes.record_addr.eq(row),
-                lanes.plain.eq(self._start & ~values.requantise),
+                lanes.plain.eq(self._begin & ~coming.requantise),
                 lanes.step.eq(step),
                 lanes.acc.eq(self.acc.data.word_select(index, 32 * config.group)),
                 lanes.ub.eq(self.ub_read.data.word_select(index, 8 * config.group)),
@@ -209,48 +209,50 @@ class VectorUnit(wiring.Component):
                 lanes.load_addr.eq(self.load.addr),
                 lanes.load_data.eq(self.load.data.word_select(index, 8 * config.group)),
             ]
-        return results
+        return results, done
 
     def _rows(self, m, step):
         """Which row of the parameter sets is read: for the record, for a weight, and its address.
 
-        From the start on come the weights of a stream, one for every place of the largest window,
+        From ``begin`` on come the weights of a stream, one for every place of the largest window,
         then the record. Other weights come with their taps.
         """
-        v, end = self._values, TAPS + RECORD_ROWS
+        v, coming, end = self._values, self._following, TAPS + RECORD_ROWS
         reads, tap = Signal(range(end + 1), init=end), Signal(range(8 * self._config.param_sets))
-        streams = self._dot & v.stream[0]
+        streams = (coming.reduce == isa.Reduce.DOT) & coming.stream[0]
+        taps = (v.reduce == isa.Reduce.DOT) & ~v.stream[0]
         place, record, early, weigh = Signal.like(reads), Signal(), Signal(), Signal()
         used = Cat(
-            (v.ky_count >= isa.STREAM_WINDOW - i) & (v.kx_count >= isa.STREAM_WINDOW - j)
+            (coming.ky_count >= isa.STREAM_WINDOW - i) & (coming.kx_count >= isa.STREAM_WINDOW - j)
             for i in range(isa.STREAM_WINDOW)
             for j in range(isa.STREAM_WINDOW)
         )
-        first = self._start | (step.first & ~v.stream[0])
+        first = self._begin | (step.first & ~v.stream[0])
         index = Mux(first, 0, tap)
         m.d.comb += [
-            place.eq(Mux(self._start, Mux(streams, 0, TAPS), reads)),
-            record.eq(v.requantise & (place >= TAPS) & (place != end)),
+            place.eq(Mux(self._begin, Mux(streams, 0, TAPS), reads)),
+            record.eq(coming.requantise & (place >= TAPS) & (place != end)),
             early.eq(place < TAPS),
-            weigh.eq(early | (step.valid & self._dot & ~v.stream[0])),
+            weigh.eq(early | (step.valid & taps)),
         ]
         m.d.sync += reads.eq(place + (place != end))
         with m.If(weigh):
             m.d.sync += tap.eq(index + Mux(early, used.bit_select(place[:4], 1), 1))
-        address = Mux(record, Cat((place - TAPS)[:3], v.params), (v.weights << 3) + index)
-        return record, weigh, address
+        weights = Mux(early, coming.weights, v.weights)
+        address = Mux(record, Cat((place - TAPS)[:3], coming.params), (weights << 3) + index)
+        return record, weigh, address, reads == end
 
     def _setting(self, m):
         """The lanes' constants; without a second operand the combination changes nothing."""
-        setting, v = Signal(LaneSetting(self._config)), self._values
+        setting, v = Signal(LaneSetting(self._config)), self._following
         uses, combine = v.operand != isa.Operand.NONE, setting.combine
         multiplies, window = v.operand == isa.Operand.MUL, setting.window
         m.d.sync += window.last_col.eq(self._line)
-        with m.If(self._start):
+        with m.If(self._begin):
             m.d.sync += [
-                setting.windowed.eq(self._windowed),
+                setting.windowed.eq(is_windowed(v)),
                 window.maximum.eq(v.reduce == isa.Reduce.MAX),
-                window.dot.eq(self._dot),
+                window.dot.eq(v.reduce == isa.Reduce.DOT),
                 window.stream.eq(v.stream[0]),
                 window.a_zero.eq(v.a_zero),
                 setting.zero.eq(Mux(v.requantise, v.zero, 0)),
@@ -270,29 +272,44 @@ class VectorUnit(wiring.Component):
             ]
         return setting
 
-    def _write(self, m, results, last, target):
-        """The words' way to the write port; returns whether the final one is written now."""
-        due = Signal(WINDOW_STAGES + _WRITE_LATENCY)
-        m.d.sync += due.eq(Mux(self._clear, 0, Cat(last & self._windowed, due[:-1])))
-        with m.If(last & ~self._windowed & ~self._clear):
-            m.d.sync += due[WINDOW_STAGES].eq(1)
-        mask, selects = self._destination(m)
+    def _places(self, m, last, place):
+        """Elements under way, the youngest first: whether there is one, and its place."""
+        places = [
+            Signal(place.shape(), name=f"place_{k}") for k in range(WINDOW_STAGES + _WRITE_LATENCY)
+        ]
+        none = Signal(place.shape())
+        for k, register in enumerate(places):
+            before = places[k - 1] if k else none
+            with m.If(before.valid):
+                m.d.sync += register.eq(before)
+            m.d.sync += register.valid.eq(before.valid & ~self._clear)
+            if k in (0, WINDOW_STAGES):
+                with m.If(last & (self._windowed == (k == 0)) & ~self._clear):
+                    m.d.sync += [register.eq(place), register.valid.eq(1)]
+        return places
+
+    def _write(self, m, results, places):
+        """The words' way to the write port; returns whether the instruction's place is taken."""
+        mask, selects, worked_out = self._destination(m)
         word = Signal(8 * self._config.lanes, name="word", reset_less=True)
-        valid = due[-1]
-        place = self._targets(m, last, target, due[-3])
-        held = Signal.like(place, name="target_held", reset_less=True)
-        with m.If(due[-2]):
-            m.d.sync += held.eq(place)
-            for index, select in enumerate(selects):
+        chosen, due = Signal.like(mask, name="chosen"), places[-1]
+        for index, coming in enumerate(selects):
+            select = Signal.like(coming, name=f"chosen_{index}")
+            with m.If(places[-3].valid & places[-3].fresh):
+                m.d.sync += select.eq(coming)
+            with m.If(places[-2].valid):
                 self._choose(m, word.word_select(index, 8 * self._config.group), select, results)
+        taken = places[-2].valid & places[-2].fresh
+        with m.If(taken):
+            m.d.sync += chosen.eq(mask)
         m.d.comb += [
-            self.ub_write.valid.eq(valid & ~self._clear),
-            self.ub_write.addr.eq(held[1:]),
-            self.ub_write.mask.eq(mask),
+            self.ub_write.valid.eq(due.valid & ~self._clear),
+            self.ub_write.addr.eq(due.addr),
+            self.ub_write.mask.eq(chosen),
             self.ub_write.data.eq(word),
             self.wrote.eq(self.ub_write.valid),
         ]
-        return valid & held[0]
+        return taken, worked_out
 
     def _choose(self, m, word, select, results):
         with m.Switch(select):
@@ -300,30 +317,19 @@ class VectorUnit(wiring.Component):
                 with m.Case(index):
                     m.d.sync += word.eq(result)
 
-    def _targets(self, m, last, target, take):
-        """Destinations of the elements under way, oldest first; a cycle after ``take``."""
-        depth = 1 << (WINDOW_STAGES + _WRITE_LATENCY).bit_length()
-        m.submodules.targets = memory = Memory(shape=target.shape(), depth=depth, init=[])
-        write, read = memory.write_port(), memory.read_port()
-        m.d.comb += [write.en.eq(last), write.data.eq(target), read.en.eq(take)]
-        m.d.sync += [write.addr.eq(write.addr + last), read.addr.eq(read.addr + take)]
-        with m.If(self._clear):
-            m.d.sync += [write.addr.eq(0), read.addr.eq(0)]
-        return read.data
-
     def _destination(self, m):
         """Mask of the lane groups written, and for each the lane group of the results it takes.
 
-        One lane group per cycle from the instruction's start on.
+        One lane group per cycle from ``begin`` on; the third value says that it is done.
         """
-        config, v = self._config, self._values
+        config, v = self._config, self._following
         mask = Signal(config.groups)
         selects = [
             Signal(range(config.col_groups), name=f"select_{i}") for i in range(config.groups)
         ]
         group, source = Signal.like(v.d_group), Signal.like(v.s_group)
         left, copies = Signal.like(v.d_width), Signal.like(v.d_copies)
-        with m.If(self._start):
+        with m.If(self._begin):
             m.d.sync += [mask.eq(0), group.eq(v.d_group), source.eq(v.s_group)]
             m.d.sync += [left.eq(v.d_width), copies.eq(v.d_copies)]
         with m.Elif(copies != 0):
@@ -333,4 +339,4 @@ class VectorUnit(wiring.Component):
             for index, select in enumerate(selects):
                 with m.If(group == index):
                     m.d.sync += [mask[index].eq(1), select.eq(source)]
-        return mask, selects
+        return mask, selects, copies == 0

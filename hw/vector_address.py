@@ -27,12 +27,14 @@ class StepLayout(data.StructLayout):
     window of which ``rows`` and ``cols`` are inside the image (bit 2 the latest; also for a tap).
     ``operand``: ``ub_addr`` is the element's second operand.
     An element whose source is the accumulators is one step; one whose source is the unified buffer
-    has its second operand in a step before its items. ``final`` is the instruction's last step.
-    ``fault``: an address of this step is beyond its memory.
+    has its second operand in a step before its items. ``opening`` steps are of the instruction's
+    first element, ``final`` is its last step. ``hazard``: the word it reads is still to be written
+    by a step before. ``fault``: an address of this step is beyond its memory.
     """
 
     def __init__(self, config: Config):
-        flags = ("read", "acc", "item", "operand", "first", "last", "inside", "final", "fault")
+        flags = ("read", "acc", "item", "operand", "first", "last", "inside", "opening", "final")
+        flags += ("hazard", "fault")
         super().__init__(
             {
                 **dict.fromkeys(flags, 1),
@@ -50,7 +52,9 @@ class VectorSteps(wiring.Component):
 
     A stream begins ``PREPARE`` cycles later; ``cols`` are then the columns of its lines. One step
     per cycle; the steps after the final one begin with the next ``start``. ``values`` must stand
-    from ``start`` to the final step. ``clear`` ends the instruction early.
+    from ``start`` to the final step. ``clear`` ends the instruction early. ``running``: it has
+    steps to come. ``coming`` is the word of the step that comes next, and ``hazard`` says of it,
+    in the same cycle, whether it is still to be written.
     """
 
     def __init__(self, *, config: Config):
@@ -61,6 +65,9 @@ class VectorSteps(wiring.Component):
                 "start": In(1),
                 "clear": In(1),
                 "cols": Out(16),
+                "running": Out(1),
+                "coming": Out(ub_address(config)),
+                "hazard": In(1),
                 "steps": Out(stream.Signature(StepLayout(config))),
             }
         )
@@ -68,7 +75,7 @@ class VectorSteps(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         self._begin(m)
-        running, operand_next, first = Signal(), Signal(), Signal()
+        running, operand_next, first, opening = Signal(), Signal(), Signal(), Signal()
         accept, advance, element, reading = Signal(), Signal(), Signal(), Signal()
         uses = self.values.operand != isa.Operand.NONE
         is_acc = self.values.source == isa.Source.ACC
@@ -84,13 +91,16 @@ class VectorSteps(wiring.Component):
         with m.If(accept):
             m.d.sync += operand_next.eq(uses & last)
         with m.If(advance):
-            m.d.sync += [running.eq(~final), first.eq(last)]
+            m.d.sync += [running.eq(~final), first.eq(last), opening.eq(opening & ~last)]
             m.d.sync += reading.eq(reading & ~self._words.end)
         with m.If(self._start):
             m.d.sync += [running.eq(1), reading.eq(1), operand_next.eq(uses), first.eq(1)]
+            m.d.sync += opening.eq(1)
         with m.If(self.clear):
             m.d.sync += running.eq(0)
         marks = {"first": first | self._streams, "last": last, "final": final}
+        marks["opening"] = opening
+        m.d.comb += self.running.eq(running)
         operand = operand_only | (is_acc & uses)
         step = self._step(m, advance, is_acc, ~operand_only & reading, operand, last)
         self._register(m, accept, step | marks)
@@ -193,6 +203,7 @@ class VectorSteps(wiring.Component):
         inside = is_acc | self._streams | self._inside()
         read = operand | (~is_acc & item & inside)
         address = Mux(operand, b, a)
+        m.d.comb += self.coming.eq(address)
         rows, cols = self._masks(inside)
         depth = self._config.ub_depth
         fault = read & (address >= depth) | last & (d >= depth)
@@ -207,6 +218,7 @@ class VectorSteps(wiring.Component):
             "ub_addr": address,
             "acc_addr": acc,
             "d_addr": d,
+            "hazard": read & self.hazard,
             "fault": fault | (is_acc & (acc >= Const(self._config.acc_depth))),
         }
 

@@ -4,10 +4,19 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["COMBINE_STAGES", "CombineSetting", "VectorCombine"]
+__all__ = ["COMBINE_STAGES", "CONSTANTS", "CombineSetting", "VectorCombine"]
 
 #: Cycles from ``s`` and ``b`` to ``o``.
 COMBINE_STAGES = 6
+#: The stage that looks at each constant.
+CONSTANTS = {
+    **dict.fromkeys(("s_zero", "b_zero"), 0),
+    **dict.fromkeys(("s_mult", "b_mult"), 1),
+    "multiply": 2,
+    **dict.fromkeys(("shift", "below"), 3),
+    "out_zero": 4,
+    **dict.fromkeys(("low", "high"), 5),
+}
 
 
 class CombineSetting(data.StructLayout):
@@ -36,8 +45,8 @@ class CombineSetting(data.StructLayout):
 class VectorCombine(wiring.Component):
     """``o`` is the clipped sum or product of docs/machine.md of ``COMBINE_STAGES`` cycles ago.
 
-    One result per cycle. Bit k of ``en`` lets stage k take what stage k - 1 holds. ``setting`` must
-    not change while results of its are under way.
+    One result per cycle. Bit k of ``en`` lets stage k take what stage k - 1 holds. Each part of
+    ``setting`` is looked at by one stage, ``CONSTANTS``, and may change between two values there.
     """
 
     def __init__(self):

@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from hpu.hw import requantise, vector_combine
 from hpu.hw.config import Config
 from hpu.hw.emit import instance
 from hpu.hw.isa import STREAM_WINDOW
@@ -26,8 +27,9 @@ _LOOKUP = _COMBINE + COMBINE_STAGES
 _SELECT = _LOOKUP + 1
 #: Cycles from the last step of an element to its result.
 LANE_LATENCY = _SELECT + 1
-#: Cycles from the first record row to the first last step: the record is whole when bias is added.
-RECORD_LEAD = RECORD_ROWS + 1 - _BIAS
+#: Cycles from the first record row to the first last step: the record is whole when the bias that
+#: is added is taken from it.
+RECORD_LEAD = RECORD_ROWS + 2 - _BIAS
 #: Second operands waiting: more than the elements between a second operand's arrival and its use.
 _OPERANDS = 1 << (_COMBINE + 3).bit_length()
 #: A record that only saturates: bias 0, scale 1 as mantissa 2²³ and shift 23.
@@ -59,12 +61,12 @@ class LaneStep(data.StructLayout):
 
     ``operand``: ``ub`` is an element's second operand. ``valid``: the data are an accumulator
     (``acc``), a tap of a window or a word of a stream in ``ub``; ``first`` and ``last`` mark the
-    element's ends; a tap that is not ``inside`` the image has no data. ``rows`` and ``cols`` as in
-    ``WindowStep``.
+    element's ends; a tap that is not ``inside`` the image has no data. ``fresh``: it is the
+    last step of an instruction's first element. ``rows`` and ``cols`` as in ``WindowStep``.
     """
 
     def __init__(self):
-        flags = ("operand", "valid", "acc", "first", "last", "inside")
+        flags = ("operand", "valid", "acc", "first", "last", "inside", "fresh")
         masks = dict.fromkeys(("rows", "cols"), unsigned(STREAM_WINDOW))
         super().__init__(dict.fromkeys(flags, unsigned(1)) | masks)
 
@@ -74,13 +76,18 @@ class VectorLanes(wiring.Component):
 
     With ``setting.windowed`` it is ``WINDOW_STAGES`` more.
 
-    ``clear`` forgets everything under way; it must be given before every instruction. Then the
-    parameters are set, by ``RECORD_ROWS`` cycles of ``record`` with the rows of a set in
-    ``record_addr``, or by one cycle of ``plain`` (saturate only); ``RECORD_LEAD`` cycles after the
-    first of them an element's last step may come. The weights of a stream are set before them, by
-    ``TAPS`` cycles of ``weigh`` with their rows in ``record_addr``; the weight of another window's
-    tap with that tap. An element's second operand must come before its last step. ``setting`` must
-    stand from the first step to the last result.
+    ``clear`` forgets everything under way. Parameters are set by ``RECORD_ROWS`` cycles of
+    ``record`` with the rows of a set in ``record_addr``, or by one cycle of ``plain`` (saturate
+    only); ``RECORD_LEAD`` cycles after the first of them an element's last step may come. The
+    weights of a stream are set before them, by ``TAPS`` cycles of ``weigh`` with their rows in
+    ``record_addr``; the weight of another window's tap with that tap. An element's second operand
+    must come before its last step.
+
+    Record and ``setting`` are those of the instruction to come: every stage takes its constants
+    from them with the ``fresh`` element. So they must stand until that is out, and may then be set
+    anew while others of its instruction are under way. But what concerns the windows and the
+    reduction of the buffer's words counts at once: nothing else may then be under way, and
+    ``clear`` must have been given.
     """
 
     def __init__(self, *, config: Config):
@@ -114,16 +121,19 @@ class VectorLanes(wiring.Component):
         records, weight = self._records(m)
         step = self._items(m, *weight)
         live = self._live(m, step)
+        constants = self._constants(m)
         operands = self._operands(m, live)
         held = Signal(LaneStep(), reset_less=True)
         with m.If(step.valid):
             m.d.sync += held.eq(step)
         results = []
         for index in range(self._group):
-            total = self._total(m, index, live, held, records[index][:32])
-            scaled = self._requantise(m, index, live, total, records[index])
-            joined = self._combine(m, index, live, scaled, operands.word_select(index, 8))
-            results.append(self._look_up(m, index, live, joined))
+            bias = self._taken(m, f"bias_{index}", _BIAS, records[index][:32])
+            total = self._total(m, index, live, held, bias)
+            scaled = self._requantise(m, index, live, total, records[index], constants.zero)
+            operand = operands.word_select(index, 8)
+            joined = self._combine(m, index, live, scaled, operand, constants.combine)
+            results.append(self._look_up(m, index, live, joined, constants))
         m.d.comb += self.out.eq(Cat(results))
         return m
 
@@ -169,13 +179,39 @@ class VectorLanes(wiring.Component):
     def _live(self, m, step):
         """Enable of every stage; only an element's last step goes on from the reduction."""
         live = Signal(LANE_LATENCY)
+        self._fresh = fresh = Signal(LANE_LATENCY)
         valid, last = Signal(), Signal()
+        m.d.comb += fresh[0].eq(step.valid & step.fresh)
+        m.d.sync += fresh[1:].eq(Mux(self.clear, 0, fresh[:-1]))
         m.d.sync += [valid.eq(step.valid), last.eq(step.last)]
         m.d.comb += [live[0].eq(step.valid), live[_REDUCE].eq(valid)]
         m.d.sync += [live[_BIAS].eq(valid & last), live[_REQUANTISE:].eq(live[_BIAS:-1])]
         with m.If(self.clear):
             m.d.sync += [valid.eq(0), live[_BIAS:].eq(0)]
         return live
+
+    def _taken(self, m, name, stage, value):
+        """``value`` as it was when the present instruction's first element came to ``stage``."""
+        held = Signal.like(value, name=name, reset_less=True)
+        with m.If(self._fresh[stage - 1]):
+            m.d.sync += held.eq(value)
+        return held
+
+    def _constants(self, m):
+        """The setting in use; every part of it changes with the stage that looks at it."""
+        constants = Signal(LaneSetting(self._config), name="constants", reset_less=True)
+        setting, fresh = self.setting, self._fresh
+        stages = {"zero": _REQUANTISE + requantise.CONSTANTS["zero"], "operand": _COMBINE - 1}
+        for name, stage in (stages | {"table": _LOOKUP}).items():
+            with m.If(fresh[stage - 1]):
+                m.d.sync += constants[name].eq(setting[name])
+        for name, stage in vector_combine.CONSTANTS.items():
+            with m.If(fresh[_COMBINE + stage - 1]):
+                m.d.sync += constants.combine[name].eq(setting.combine[name])
+        with m.If(fresh[_LOOKUP - 1]):
+            m.d.sync += constants.use_table.eq(setting.use_table)
+        self._operand = constants.operand
+        return constants
 
     def _records(self, m):
         """The parameter set in use, 64 bits per lane, shifted in byte by byte; and the weights.
@@ -209,7 +245,7 @@ class VectorLanes(wiring.Component):
         """The second operands of the elements at their combination, in order of arrival."""
         m.submodules.operands = memory = Memory(shape=self._width, depth=_OPERANDS, init=[])
         write, read = memory.write_port(), memory.read_port()
-        take = live[_COMBINE - 1] & self.setting.operand
+        take = live[_COMBINE - 1] & self._operand
         m.d.comb += [
             write.en.eq(self.step.operand),
             write.data.eq(self.ub),
@@ -246,29 +282,36 @@ class VectorLanes(wiring.Component):
             m.d.sync += total.eq(value + bias.as_signed())
         return total
 
-    def _requantise(self, m, index, live, total, record):
+    def _requantise(self, m, index, live, total, record, zero):
         m.submodules[f"requantise_{index}"] = lane = Requantise()
+        scale = {
+            name: self._taken(
+                m, f"{name}_{index}", _REQUANTISE + requantise.CONSTANTS[name], record[part]
+            )
+            for name, part in (("mantissa", slice(32, 56)), ("shift", slice(56, 62)))
+        }
         m.d.comb += [
             lane.en.eq(live[_REQUANTISE:_COMBINE]),
             lane.a.eq(total),
-            lane.mantissa.eq(record[32:56]),
-            lane.shift.eq(record[56:62]),
-            lane.zero.eq(self.setting.zero),
+            lane.mantissa.eq(scale["mantissa"]),
+            lane.shift.eq(scale["shift"]),
+            lane.zero.eq(zero),
         ]
         return lane.o
 
-    def _combine(self, m, index, live, scaled, operand):
+    def _combine(self, m, index, live, scaled, operand, constants):
         m.submodules[f"combine_{index}"] = lane = VectorCombine()
         m.d.comb += [
             lane.en.eq(live[_COMBINE:_LOOKUP]),
             lane.s.eq(scaled),
             lane.b.eq(operand),
-            lane.setting.eq(self.setting.combine),
+            lane.setting.eq(constants),
         ]
         return lane.o
 
-    def _look_up(self, m, index, live, value):
+    def _look_up(self, m, index, live, value, constants):
         """The lane's table, or the value itself."""
+        looked = Signal(name=f"looked_{index}")
         table = Ram(width=8, depth=256 * self._config.tables)
         m.submodules[f"table_{index}"] = instance(table, "vector_table_ram", within=True)
         held = Signal(8, name=f"clipped_{index}", reset_less=True)
@@ -277,11 +320,11 @@ class VectorLanes(wiring.Component):
             table.w_en.eq(self._load[1]),
             table.w_addr.eq(self._load_addr),
             table.w_data.eq(self._load_data.word_select(index, 8)),
-            table.r_en.eq(live[_LOOKUP] & self.setting.use_table),
-            table.r_addr.eq(Cat(value, self.setting.table)),
+            table.r_en.eq(live[_LOOKUP] & constants.use_table),
+            table.r_addr.eq(Cat(value, constants.table)),
         ]
         with m.If(live[_LOOKUP]):
-            m.d.sync += held.eq(value)
+            m.d.sync += [held.eq(value), looked.eq(constants.use_table)]
         with m.If(live[_SELECT]):
-            m.d.sync += result.eq(Mux(self.setting.use_table, table.r_data, held))
+            m.d.sync += result.eq(Mux(looked, table.r_data, held))
         return result

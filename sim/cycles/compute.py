@@ -8,6 +8,7 @@ import numpy as np
 from hpu.hw.config import Config
 from hpu.hw.isa import Reduce, Source
 from hpu.hw.matrix_address import SETUP_STAGES
+from hpu.hw.vector_window import TAPS
 from hpu.sim.access import count_of, matmul_taps
 from hpu.sim.cycles.conflicts import Conflicts
 from hpu.sim.cycles.constants import Times
@@ -107,30 +108,86 @@ def padding_rows(values: dict[str, int]) -> int:
     return values["n_count"] * (y * x - int(inside.sum()))
 
 
+@dataclasses.dataclass(frozen=True)
+class _Vectored:
+    """A VECTOR and its cycles: of the first step, after the last one, of its being done."""
+
+    values: dict[str, int]
+    first: int
+    after: int
+    done: int
+
+
 class Vector:
-    """The vector unit: one instruction after another."""
+    """The vector unit: one instruction streams, one is prepared when both are on accumulators."""
 
     def __init__(self, clock: Clock, config: Config, queue: Queue, conflicts: Conflicts):
         self._clock, self._times, self._queue = clock, Times.of(config), queue
         self._conflicts = conflicts
-        clock.resume(self._run(), 0)
+        self._offered: deque[tuple[int, dict[str, int]]] = deque()
+        self._taken = False
+        self._accepted, self._free = Event(clock), Event(clock)
+        for process in (self._accept(), self._run()):
+            clock.resume(process, 0)
 
-    def _run(self) -> Process:
-        clock, times = self._clock, self._times
+    def _accept(self) -> Process:
         while True:
             yield from self._queue.head()
-            values = dict(self._queue.start().values)
-            first = clock.now + times.vector_first + (values["source"] == Source.ACC)
-            write = times.vector_write
-            if values["stream"] or values["reduce"] == Reduce.DOT:
-                first, write = clock.now + times.window_first, times.window_write
+            while self._taken:
+                yield self._free
+            self._taken = True
+            self._offered.append((self._clock.now, dict(self._queue.start().values)))
+            self._accepted.fire()
+
+    def _run(self) -> Process:
+        clock, last = self._clock, _Vectored({}, -1, -1, -1)
+        while True:
+            while not self._offered:
+                yield self._accepted
+            accepted, values = self._offered.popleft()
+            begin, first = self._begin(accepted, values, last)
+            clock.call(max(clock.now, self._leaves(begin, first, values) + 1), self._leave)
+            write = self._write(values)
             finish = self._conflicts.vector(values)
             self._conflicts.writes(values, first + write)
-            after = finish(first)
-            yield after
-            while (later := finish(first)) != after:
-                after = later
-                yield after
-            done = after - 1 + write
-            self._queue.done(done)
-            yield done + 1
+            begun, after = finish(first)
+            yield max(clock.now, after)
+            while (later := finish(first)) != (begun, after):
+                begun, after = later
+                yield max(clock.now, after)
+            last = _Vectored(values, begun, after, after - 1 + write)
+            self._queue.done(last.done)
+
+    def _begin(self, accepted: int, values: dict[str, int], last: _Vectored) -> tuple[int, int]:
+        """Cycles in which the preparation begins and the first step is read."""
+        times, acc = self._times, values["source"] == Source.ACC
+        begin, lead = accepted + 1, times.vector_first - 1
+        flows = acc and last.values.get("source") == Source.ACC
+        if flows:
+            begin = max(begin, min(last.done + 1, last.first + times.vector_write))
+        if not flows or begin > last.done:
+            begin = max(begin, last.done + 1)
+            return begin, begin + acc + (times.window_first - 1 if _windowed(values) else lead)
+        first = max(begin + lead + times.vector_switch, last.after + 2)
+        return begin, self._conflicts.written(last.values, last.after, values, first)
+
+    def _leaves(self, begin: int, first: int, values: dict[str, int]) -> int:
+        """The last cycle in which the instruction is in the next one's way."""
+        rows = self._times.record + (TAPS if values["stream"] and _dot(values) else 0)
+        groups = values["d_width"] * values["d_copies"] + 1
+        return begin + max(rows, groups, first - self._times.vector_switch - begin + 1)
+
+    def _write(self, values: dict[str, int]) -> int:
+        return self._times.window_write if _windowed(values) else self._times.vector_write
+
+    def _leave(self) -> None:
+        self._taken = False
+        self._free.fire()
+
+
+def _dot(values: dict[str, int]) -> bool:
+    return values["reduce"] == Reduce.DOT
+
+
+def _windowed(values: dict[str, int]) -> bool:
+    return bool(values["stream"]) or _dot(values)

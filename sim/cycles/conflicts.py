@@ -90,10 +90,10 @@ class Conflicts:
             half, times = values["acc"] // (self._config.acc_depth // 2), self._times
             self._adds[half].append((first + times.add_first, last + times.add_last))
 
-    def vector(self, values: dict[str, int]) -> Callable[[int], int]:
-        """From the cycle of VECTOR's first read to the cycle after its last.
+    def vector(self, values: dict[str, int]) -> Callable[[int], tuple[int, int]]:
+        """From the earliest cycle of VECTOR's first step to its cycle, and the one after the last.
 
-        The answer may grow as the matrix unit goes on.
+        The answers may grow as the matrix unit goes on.
         """
         reading = _Reading(0, 0, self._reads(values))
         self._vector.append(reading)
@@ -101,16 +101,43 @@ class Conflicts:
         if values["source"] == Source.ACC:
             adds = self._adds[values["a_base"] // (self._config.acc_depth // 2)]
 
-        def finish(cycle: int) -> int:
-            begin = cycle
+        def finish(cycle: int) -> tuple[int, int]:
+            begin, first = cycle, -1
             for steps, mask in reading.runs:
                 blocks = _blocks(self._matrix, mask, begin)
                 late = _late(adds, begin)
-                cycle = walk(cycle, steps, sorted(blocks + late))
+                blocks = sorted(blocks + late)
+                first = walk(cycle, 1, blocks) - 1 if first < 0 else first
+                cycle = walk(cycle, steps, blocks)
             reading.first, reading.last = begin, cycle - 1
-            return cycle
+            return first, cycle
 
         return finish
+
+    def written(
+        self, before: dict[str, int], after: int, values: dict[str, int], first: int
+    ) -> int:
+        """When VECTOR ``values`` on accumulators begins, that would in cycle ``first``.
+
+        It follows ``before``, whose last accumulator was read just before cycle ``after``. A read
+        of a word that is still to be written waits until nothing is under way: told as if the
+        instruction had begun later.
+        """
+        if values["operand"] == Operand.NONE:
+            return first
+        write = self._times.vector_write
+        late = min(count_of(before), write + 2 - (first - after))
+        if late <= 0:
+            return first
+        targets = loop(before, "d").words().ravel()[-late:]
+        places = loop(values, "b").words().ravel()[: late + 1]
+        for step, word in enumerate(places.tolist()):
+            # An element is under way until ``write`` cycles after its own read.
+            due = after + write - np.arange(late, 0, -1)
+            if (due[targets == word] >= first - 2 + step).any():
+                done = max(after - 1, first + step - 1 if step else 0) + write
+                return done + 2 - step
+        return first
 
     def writes(self, values: dict[str, int], first: int) -> None:
         """VECTOR ``values`` writes its elements, were it never held, from step ``first`` on."""

@@ -9,7 +9,7 @@ from hpu.hw.isa import INSTRUCTION_BYTES
 from hpu.hw.matrix_control import ADDRESS_STAGES
 from hpu.hw.ports import UB_READ_LATENCY
 from hpu.hw.read_port import read_depth
-from hpu.hw.vector_lanes import RECORD_LEAD
+from hpu.hw.vector_lanes import RECORD_LEAD, RECORD_ROWS
 from hpu.hw.vector_window import WINDOW_STAGES
 from hpu.hw.weight_fifo import ARRAY_LATENCY
 
@@ -62,6 +62,9 @@ class Times:
     #: From VECTOR's acceptance to its first read, and from its last step to ``done``.
     vector_first: int
     vector_write: int
+    #: From VECTOR's taking over from the one before to its first accumulator; of its record's rows.
+    vector_switch: int
+    record: int
     #: The same of weighted and of streamed windows.
     window_first: int
     window_write: int
@@ -90,6 +93,8 @@ class Times:
             add_last=add + config.cols - config.group,
             vector_first=first,
             vector_write=write,
+            vector_switch=4,
+            record=RECORD_ROWS,
             window_first=max(first, 1 + vector._WINDOW_READ),
             window_write=write + WINDOW_STAGES,
         )

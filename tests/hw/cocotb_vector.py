@@ -1,5 +1,6 @@
 """Runs inside the simulator: the vector unit between memories of plain Python."""
 
+import itertools
 import random
 
 import cocotb
@@ -12,6 +13,7 @@ from hpu.hw import isa
 from hpu.hw.config import Config
 from hpu.hw.csr import FaultCause
 from hpu.hw.ports import ACC_READ_LATENCY, UB_READ_LATENCY, instruction_layout
+from hpu.sim.races import own_race
 from hpu.sim.testbench import parameters
 
 CONFIG = Config(**parameters()["config"])
@@ -146,7 +148,7 @@ class Bench:
         """Hand an instruction over."""
         while random.random() < self.idle:
             await self.tick()
-        self.dut.unit__instr__payload.value = LAYOUT.const({"pc": pc, **values}).as_value().value
+        self.dut.unit__instr__payload.value = payload(values, pc)
         self.dut.unit__instr__valid.value = 1
         self.accepted = False
         while not self.accepted:
@@ -163,12 +165,38 @@ class Bench:
             await self.tick()
             assert self.busy and not self.fault & 1, f"fault at {values}"
             assert self.cycle - begin < limit, f"no end of {values}"
-        self.twin.run(values)
-        wrong = np.argwhere(self.memory != self.twin.ub)
-        assert not len(wrong), f"{len(wrong)} bytes differ, first {wrong[0]}: {values}"
+        self.compare(values)
         elements = values["n_count"] * values["y_count"] * values["x_count"]
         assert self.wrote - before == elements
         return self.cycle - begin
+
+    async def follow(self, program, limit=3000):
+        """Offer instructions as soon as they are taken; compare the buffer when each is done.
+
+        Gives the cycle in which each was done.
+        """
+        dut, waiting, ends, begin = self.dut, list(enumerate(program)), [], self.cycle
+        while len(ends) < len(program):
+            if waiting and not int(dut.unit__instr__valid.value) and random.random() >= self.idle:
+                pc, values = waiting[0]
+                dut.unit__instr__payload.value = payload(values, pc)
+                dut.unit__instr__valid.value = 1
+            await self.tick()
+            assert not self.fault & 1 and self.cycle - begin < limit * len(program)
+            if self.accepted:
+                waiting.pop(0)
+                dut.unit__instr__valid.value = 0
+            if self.done:
+                self.compare(program[len(ends)])
+                ends.append(self.cycle)
+        assert not self.busy or self.done
+        return ends
+
+    def compare(self, values):
+        """Run the twin: the whole buffer must be its."""
+        self.twin.run(values)
+        wrong = np.argwhere(self.memory != self.twin.ub)
+        assert not len(wrong), f"{len(wrong)} bytes differ, first {wrong[0]}: {values}"
 
     async def stop(self):
         """Stop the unit as the sequencer does, and take the buffer as it is."""
@@ -178,6 +206,11 @@ class Bench:
             await self.tick()
         self.dut.unit__stop.value = 0
         self.twin.ub[:] = self.memory
+
+
+def payload(values, pc):
+    """The bits of an instruction."""
+    return LAYOUT.const({"pc": pc, **values}).as_value().value
 
 
 def records(rng):
@@ -207,6 +240,74 @@ async def instructions(dut):
         for bench.backpressure in (0.0, 0.3, 0.9):
             for pc in range(parameters()["instructions"]):
                 await bench.run(source.instruction(), pc)
+
+
+def chained(source, count):
+    """Instructions of which many follow closely, and some read what the one before wrote."""
+    program = []
+    for _ in range(count):
+        values = source.instruction()
+        while values["source"] == isa.Source.UB and random.random() < 0.8:
+            values = source.instruction()
+        if program and random.random() < 0.5 and values["source"] == isa.Source.ACC:
+            values = reading(values, program[-1])
+        program.append(values)
+    return program
+
+
+def reading(values, before):
+    """``values`` with the words that ``before`` wrote as second operand, in its order or not."""
+    loop = {name: before[name] for name in ("n_count", "y_count", "x_count")}
+    target = {key: before[f"d_{key}"] for key in ("base", "n", "y", "x")}
+    operand = dict(target)
+    if random.random() < 0.5:  # the last words first
+        operand = {key: -target[key] for key in ("n", "y", "x")}
+        reach = sum((before[f"{key}_count"] - 1) * target[key] for key in ("n", "y", "x"))
+        operand["base"] = target["base"] + reach
+    found = values | loop | {"a_base": 0, "operand": int(isa.Operand.ADD)}
+    found |= {f"b_{key}": value for key, value in operand.items()}
+    in_place = found | {f"d_{key}": value for key, value in operand.items()}
+    away = found | {"d_base": (target["base"] + CONFIG.ub_depth // 2) % CONFIG.ub_depth}
+    away |= {"d_n": 0, "d_y": 0, "d_x": 0}
+    return next(v for v in (in_place, away, values) if own_race(v) is None)
+
+
+@cocotb.test()
+async def one_behind_the_other(dut):
+    """Instructions without a gap, on what the ones before wrote: all is as if one at a time."""
+    bench, source = await begun(dut)
+    for bench.idle in (0.0, 0.1):
+        for bench.backpressure in (0.0, 0.3):
+            await bench.follow(chained(source, 4 * parameters()["instructions"]))
+
+
+@cocotb.test()
+async def stops_between(dut):
+    """Stopped while several instructions are under way, the unit begins afresh."""
+    bench, source = await begun(dut)
+    for _ in range(parameters()["stops"]):
+        program = chained(source, 3)
+        for pc, values in enumerate(program):
+            await bench.offer(values, pc)
+        for _ in range(random.randrange(40)):
+            await bench.tick()
+        await bench.stop()
+        await bench.follow(chained(source, 3))
+
+
+@cocotb.test()
+async def no_gaps(dut):
+    """From the accumulators, words of one instruction right behind those of the one before."""
+    bench, source = await begun(dut)
+    plain = {"n_count": 1, "y_count": 1, "x_count": 50, "d_x": 1, "b_base": 100, "b_x": 1}
+    plain |= {"source": 0, "a_base": 0, "reduce": 0, "ky_count": 1, "kx_count": 1, "stream": 0}
+    plain |= {"weights": 0, "s_mult": 1}
+    for operand in isa.Operand:
+        around = {"operand": operand, "d_base": 0}
+        program = [source.instruction() | plain | around for _ in range(5)]
+        ends = await bench.follow(program)
+        gaps = [later - sooner - 50 for sooner, later in itertools.pairwise(ends)]
+        assert max(gaps) <= 2, gaps
 
 
 @cocotb.test()

@@ -26,7 +26,7 @@ def test_networks_against_rtl():
     programs += small_networks(LAB, edge=8, channels=16)
     found = compare(programs, LAB)
     mean, detail = judged({"lab-16": [100 * abs(one.error) for one in found]})
-    assert mean <= 0.2, (detail, found)
+    assert mean <= 0.3, (detail, found)
 
 
 def test_random_programs_against_rtl():
