@@ -8,7 +8,7 @@ its own fields follow, each at the next multiple of its own size. Unused bytes a
 """
 
 import enum
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from hpu.hw.config import TAPS, Config
 from hpu.hw.instruction import (
@@ -28,6 +28,7 @@ from hpu.hw.instruction import (
     u32,
     u64,
 )
+from hpu.hw.stream_rules import STREAM_RULES, STREAM_WINDOW
 
 __all__ = [
     "ADDRESS_MASK",
@@ -94,58 +95,11 @@ class Operand(enum.IntEnum):
     MUL = 2
 
 
-#: Rows and columns of the largest window that is streamed.
-STREAM_WINDOW = 3
-
-
 def _weights_outside(values: Mapping, config: Config) -> object:
     """A tap's weights beyond the parameter sets; windows are at most 255 by 255."""
     taps = (values["ky_count"] & 255) * (values["kx_count"] & 255)
     dot = values["reduce"] == int(Reduce.DOT)
     return dot & (8 * values["weights"] + taps > 8 * config.param_sets)
-
-
-def _streamed(broken: Callable[[Mapping, Config], object]) -> Callable[[Mapping, Config], object]:
-    return lambda values, config: (values["stream"] == 1) & broken(values, config)
-
-
-def _stream_steps(values: Mapping, config: Config) -> object:
-    """Something but small dense windows, one or two elements apart, of which none is left out."""
-    result: object = 0
-    for axis in ("y", "x"):
-        kernel, step = values[f"k{axis}_count"], values[f"{axis}_step"]
-        result = result | (kernel > STREAM_WINDOW) | (values[f"{axis}_dilation"] != 1)
-        result = result | (step < 1) | (step > 2) | (step > kernel)
-    return result
-
-
-def _stream_strides(values: Mapping, config: Config) -> object:
-    """A word that two windows share has not the same address for both."""
-    result: object = 0
-    for axis in ("y", "x"):
-        step = values[f"{axis}_step"] & 3
-        result = result | (values[f"a_{axis}"] != step * values[f"a_k{axis}"])
-    return result
-
-
-def _stream_edges(values: Mapping, config: Config) -> object:
-    """A first window before the image, a last one behind it, or an image narrower than both."""
-    result: object = 0
-    for axis, size in (("y", "image_rows"), ("x", "image_cols")):
-        span = (values[f"{axis}_count"] - 1) * (values[f"{axis}_step"] & 3)
-        place, limit = values[f"{axis}0"], values[size]
-        result = result | (place + values[f"k{axis}_count"] < 1)
-        result = result | (place + span > limit - 1) | (span > limit - 1)
-    return result
-
-
-def _stream_width(values: Mapping, config: Config) -> object:
-    """Every bound of the columns read is wider than a line."""
-    span = (values["x_count"] - 1) * (values["x_step"] & 3)
-    place, limit, line = values["x0"], values["image_cols"], config.window_cols
-    inside = (limit > line) & (limit - place > line)
-    end = span + values["kx_count"]
-    return inside & (place + end > line) & (end > line)
 
 
 def _row_misaligned(values: Mapping, config: Config, name: str) -> object:
@@ -402,32 +356,12 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
             ),
             Rule(
                 "streaming: a reduction without second operand",
-                _streamed(
-                    lambda v, c: (
-                        (v["reduce"] == int(Reduce.NONE)) | (v["operand"] != int(Operand.NONE))
-                    )
+                lambda v, c: (
+                    (v["stream"] == 1)
+                    & ((v["reduce"] == int(Reduce.NONE)) | (v["operand"] != int(Operand.NONE)))
                 ),
             ),
-            Rule(
-                "streaming: ky_count and kx_count are at most 3, y_dilation and x_dilation 1, "
-                "y_step and x_step 1 or 2 and not above ky_count and kx_count",
-                _streamed(_stream_steps),
-            ),
-            Rule(
-                "streaming: a_y is y_step * a_ky, a_x is x_step * a_kx",
-                _streamed(_stream_strides),
-            ),
-            Rule(
-                "streaming: y0 + ky_count and x0 + kx_count are at least 1; (y_count - 1) * y_step "
-                "and (x_count - 1) * x_step, also with y0 and x0 added, are less than image_rows "
-                "and image_cols",
-                _streamed(_stream_edges),
-            ),
-            Rule(
-                "streaming: the windows of x_count elements cover at most window_cols columns of "
-                "image_cols",
-                _streamed(_stream_width),
-            ),
+            *STREAM_RULES,
         ),
     ),
     Instruction(
