@@ -16,10 +16,10 @@ from onnxruntime.quantization.calibrate import (
     create_calibrator,
     save_tensors_data,
 )
-from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from hpu.compiler.calibration import CalibrationSet, Samples
 from hpu.compiler.errors import ModelError
+from hpu.compiler.support import quantised_operators
 
 __all__ = ["METHODS", "measure_ranges", "quiet"]
 
@@ -52,7 +52,7 @@ def measure_ranges(
     with quiet():
         calibrator = create_calibrator(
             model,
-            sorted({*QLinearOpsRegistry, *QDQRegistry}),
+            quantised_operators(),
             augmented_model_path=str(folder / "augmented.onnx"),
             calibrate_method=METHODS[given.method],
             extra_options=_options(given),

@@ -14,7 +14,9 @@ from hpu.compiler.calibration_ranges import METHODS, measure_ranges, quiet
 from hpu.compiler.errors import ModelError
 from hpu.compiler.importer.fold import run_model, small_model
 from hpu.compiler.importer.load import first_line, model_inputs, modern
-from hpu.compiler.submodel import names_read
+from hpu.compiler.qdq import join_functions, restore_clips, restore_constants, without_unread
+from hpu.compiler.recurrent import unroll
+from hpu.compiler.support import quantised_operators
 
 __all__ = ["is_float", "quantise"]
 
@@ -54,17 +56,7 @@ def _with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         (real,) = run_model(small_model([node], {}, arrays, [node.output[0]], opset), {})
         copy.graph.initializer.append(numpy_helper.from_array(real, node.output[0]))
         copy.graph.node.remove(node)
-    return _without_unread(copy)
-
-
-def _without_unread(model: onnx.ModelProto) -> onnx.ModelProto:
-    """``model`` itself, without the initializers that nothing reads."""
-    read = {name for node in model.graph.node for name in names_read(node)}
-    read |= {value.name for value in model.graph.output}
-    for tensor in list(model.graph.initializer):
-        if tensor.name not in read:
-            model.graph.initializer.remove(tensor)
-    return model
+    return without_unread(copy)
 
 
 def quantise(model: onnx.ModelProto, calibration: CalibrationData | None) -> onnx.ModelProto:
@@ -94,13 +86,34 @@ def quantise(model: onnx.ModelProto, calibration: CalibrationData | None) -> onn
         source, folded, target = (folder / f"{stage}.onnx" for stage in ("a", "b", "c"))
         onnx.save(model, source)
         with quiet():
-            quant_pre_process(source, folded, skip_symbolic_shape=True)
-        onnx.save(_with_flat_biases(onnx.load(folded)), folded)
+            _fold(source, folded)
+        plain = _named(_with_flat_biases(onnx.load(folded)))
+        onnx.save(plain, folded)
         ranges, remarks = measure_ranges(folded, samples, given, folder)
         _quantise_file(folded, target, ranges, given)
         for text in (*samples.remarks(), *remarks):
             warn(text)
-        return onnx.load(target)
+        whole = restore_constants(restore_clips(onnx.load(target), plain), plain)
+        return join_functions(whole)
+
+
+def _fold(source: Path, target: Path) -> None:
+    """The model at ``source`` with its constants folded and its recurrent layers written out."""
+    quant_pre_process(source, target, skip_symbolic_shape=True)
+    model = onnx.load(target)
+    if unroll(model):
+        onnx.save(without_unread(model), source)
+        quant_pre_process(source, target, skip_symbolic_shape=True)
+
+
+def _named(model: onnx.ModelProto) -> onnx.ModelProto:
+    """``model`` itself; every node has a name of its own, by which it is found again."""
+    names: set[str] = set()
+    for node in model.graph.node:
+        if not node.name or node.name in names:
+            node.name = f"{node.op_type}/{node.output[0]}"
+        names.add(node.name)
+    return model
 
 
 def _with_flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -117,7 +130,7 @@ def _with_flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
             flat = np.ascontiguousarray(np.broadcast_to(values.reshape(-1), [channels]))
             node.input[2] = f"{bias.name}/{node.output[0]}"
             model.graph.initializer.append(numpy_helper.from_array(flat, node.input[2]))
-    return _without_unread(model)
+    return without_unread(model)
 
 
 def _missing(model: onnx.ModelProto) -> str:
@@ -138,6 +151,7 @@ def _quantise_file(source: Path, target: Path, ranges: Path, given: CalibrationS
                 calibrate_method=METHODS[given.method],
                 quant_format=QuantFormat.QDQ,
                 per_channel=per_channel,
+                op_types_to_quantize=quantised_operators(),
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
             )

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from hpu.compiler.importer.node import Node
 from hpu.compiler.importer.values import Activation, Pending
+from hpu.compiler.recurrent import MOST_STEPS
 
-__all__ = ["CHECKS", "FUNCTIONS", "check", "document", "main"]
+__all__ = ["CHECKS", "FUNCTIONS", "check", "document", "main", "quantised_operators"]
 
 Check = Callable[[Node], None]
 CHECKS: dict[str, Check] = {}
@@ -25,6 +26,11 @@ FUNCTIONS = (
     "ThresholdedRelu",
 )
 # fmt: on
+#: Operators that are gone, or are the quantisation, in a quantised model.
+_NOT_QUANTISED = (
+    *("DequantizeLinear", "Dropout", "Identity", "QuantizeLinear", "Shape"),
+    *("GRU", "LSTM", "RNN"),
+)
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "operators.md"
 
 
@@ -39,6 +45,13 @@ def check(node: Node) -> None:
     if node.op_type not in CHECKS:
         node.refuse("the HPU does not run this operator")
     CHECKS[node.op_type](node)
+
+
+def quantised_operators() -> list[str]:
+    """The operators of a float model that read and give quantised activations on the HPU."""
+    return sorted(
+        op for op in CHECKS if op not in _NOT_QUANTISED and not op.startswith(("QLinear", "QGemm"))
+    )
 
 
 def _operator(*op_types: str) -> Callable[[Check], Check]:
@@ -157,6 +170,15 @@ def reduce(node: Node) -> None:
 def _channels_first(node: Node) -> None:
     if node.attribute("channels_last", 0):
         node.refuse("channels_last must be 0")
+
+
+@_operator("LSTM", "GRU", "RNN")
+def recurrent(node: Node) -> None:
+    """In float models quantised here: written out as products and functions, up to 256 steps."""
+    node.refuse(
+        "it is written out only where a float model is quantised here, with constant weights, "
+        f"known sizes, whole sequences and up to {MOST_STEPS} steps"
+    )
 
 
 @_operator("Concat", "QLinearConcat")

@@ -206,7 +206,7 @@ def _check_real(node: Node) -> None:
     for name, value in zip(node.proto.input, node.inputs, strict=True):
         if isinstance(value, Activation) and value.raw:
             node.refuse(f"its input {name!r} is not quantised; put QuantizeLinear before it")
-    if node.op_type in _BYTES_TOO or node.op_type.startswith("Q"):
+    if node.op_type in _BYTES_TOO or node.op_type.startswith(("QLinear", "QGemm")):
         return
     for name, value in zip(node.proto.input, node.inputs, strict=True):
         if isinstance(value, Activation) and not value.real:

@@ -4,10 +4,11 @@ import pytest
 
 from hpu.compiler import support
 from hpu.compiler.importer import walk
+from hpu.compiler.recurrent import RECURRENT
 
 
 def test_every_check_has_an_importer_and_the_reverse():
-    assert set(support.CHECKS) == {*walk.OPERATORS, *walk.ANY_VALUE}
+    assert set(support.CHECKS) == {*walk.OPERATORS, *walk.ANY_VALUE, *RECURRENT}
 
 
 @pytest.mark.parametrize("op_type", sorted(support.CHECKS))
