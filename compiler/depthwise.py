@@ -1,5 +1,7 @@
 """Depthwise convolutions for the vector unit, where it is faster at them than the array."""
 
+import math
+
 import numpy as np
 
 from hpu.compiler.cells import mapping_of
@@ -20,8 +22,9 @@ def with_depthwise(graph: Graph, config: Config) -> Graph:
 def _chosen(op: Op, config: Config) -> Op:
     if not isinstance(op, Conv) or not _possible(op, config):
         return op
-    own = _depthwise(op)
-    return own if window_cycles(own, PLAIN, config) <= mapping_of(op, config).cycles else op
+    array = math.ceil(mapping_of(op, config).cycles)
+    own = _depthwise(op, array)
+    return own if window_cycles(own, PLAIN, config) <= array else op
 
 
 def _possible(op: Conv, config: Config) -> bool:
@@ -32,7 +35,7 @@ def _possible(op: Conv, config: Config) -> bool:
     return single and small and op.weight.min() >= -128 and op.weight.max() <= 127
 
 
-def _depthwise(op: Conv) -> Depthwise:
+def _depthwise(op: Conv, array: int) -> Depthwise:
     return Depthwise(
         nodes=op.nodes,
         x=op.x,
@@ -48,4 +51,5 @@ def _depthwise(op: Conv) -> Depthwise:
         strides=op.strides,
         pads=op.pads,
         dilations=op.dilations,
+        array=array,
     )

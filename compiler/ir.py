@@ -179,7 +179,8 @@ class Pool(Op):
 class Depthwise(Op):
     """A convolution of every channel by itself, on the vector unit.
 
-    ``weight``: int8 [kh, kw, c]. Everything else as in :class:`Conv`.
+    ``weight``: int8 [kh, kw, c]. Everything else as in :class:`Conv`. ``array``: the cycles that
+    the array would take.
     """
 
     weight: np.ndarray
@@ -188,6 +189,7 @@ class Depthwise(Op):
     strides: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilations: tuple[int, int] = (1, 1)
+    array: int = 0
 
     @property
     def kernel(self) -> tuple[int, int]:
