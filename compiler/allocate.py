@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hpu.compiler.arrange import arrange
 from hpu.compiler.errors import UnsupportedError
-from hpu.compiler.ir import Fetch, Graph, Op, Stage, Tensor
+from hpu.compiler.ir import Binary, Conv, Depthwise, Fetch, Graph, Op, Pool, Stage, Tensor, Unary
 from hpu.hw.config import Config
 from hpu.runtime.layout import block_widths
 
@@ -110,7 +110,9 @@ def allocate(
     """Bases of the tensors that live in the unified buffer, and every operation's scratch.
 
     Tensors without a base are in DRAM. As long as some operation finds no room, the tensor that
-    is most in its way moves there. Images of another tensor are where it is.
+    is most in its way moves there. Images of another tensor are where it is. Where there is room,
+    the result of a vector operation lies apart from what the convolution before it uses, so that
+    the two may go on side by side.
 
     Raises
     ------
@@ -119,22 +121,45 @@ def allocate(
     """
     in_dram, arrangements = _fetched(graph), _ARRANGEMENTS
     while True:
-        attempt = _Attempt(graph, config, planner, in_dram)
-        failed = attempt.run()
-        if failed is None:
-            return attempt.bases, attempt.scratch
-        places = _arranged(graph, config, in_dram) if arrangements else None
-        if places is not None:
-            arrangements -= 1
-            attempt = _Attempt(graph, config, planner, in_dram, places)
-            if attempt.run() is None:
+        for early in (_followers(graph), {}):
+            attempt = _Attempt(graph, config, planner, in_dram, early=early)
+            failed = attempt.run()
+            if failed is None:
                 return attempt.bases, attempt.scratch
+        assert failed is not None
+        for early in (_followers(graph), {}) if arrangements else ():
+            places = _arranged(graph, config, in_dram, early)
+            if places is not None:
+                arrangements -= 1
+                attempt = _Attempt(graph, config, planner, in_dram, places, early=early)
+                if attempt.run() is None:
+                    return attempt.bases, attempt.scratch
         in_dram |= _family(graph, _victim(graph, failed, attempt, config))
 
 
-def _arranged(graph: Graph, config: Config, in_dram: set[str]) -> dict[str, int] | None:
+def _followers(graph: Graph) -> dict[int, Tensor]:
+    """The result of the vector operation that follows a convolution, by that one's number."""
+    found: dict[int, Tensor] = {}
+    product = None
+    for index, op in enumerate(graph.ops):
+        if isinstance(op, Conv):
+            product = index
+        elif not isinstance(op, (Fetch, Stage)):
+            if product is not None and isinstance(op, (Pool, Depthwise, Binary, Unary)):
+                found[product] = op.out
+            product = None
+    return found
+
+
+def _arranged(
+    graph: Graph, config: Config, in_dram: set[str], early: Mapping[int, Tensor]
+) -> dict[str, int] | None:
     """Bases for all tensors that are not in DRAM, by the solver."""
     lives = {name: life for name, life in lifetimes(graph).items() if name not in in_dram}
+    for index, tensor in early.items():
+        if home(tensor).name in lives:
+            first, last = lives[home(tensor).name]
+            lives[home(tensor).name] = min(first, index), last
     words = {name: tensor_words(graph.tensors[name], config) for name in lives}
     if max(words.values(), default=0) > config.ub_depth:
         return None
@@ -207,6 +232,8 @@ class _Attempt:
         planner: Planner,
         in_dram: set[str],
         places: Mapping[str, int] | None = None,
+        *,
+        early: Mapping[int, Tensor] | None = None,
     ) -> None:
         self.graph, self.config, self.planner, self.in_dram = graph, config, planner, in_dram
         self.bases: dict[str, int] = {}
@@ -214,12 +241,14 @@ class _Attempt:
         self.scratch: list[Scratch] = []
         self._space = Space(config.ub_depth)
         self._lives = lifetimes(graph)
-        self._places = places or {}
+        self._places, self._early = places or {}, early or {}
 
     def run(self) -> int | None:
         """Place everything; the index of the operation that finds no room, or ``None``."""
         for index, op in enumerate(self.graph.ops):
             if not all(self._place(tensor) for tensor in (*op.inputs, op.out)):
+                return index
+            if index in self._early and not self._place(self._early[index]):
                 return index
             if not self._plan(op):
                 return index
