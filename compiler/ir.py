@@ -161,21 +161,6 @@ class Conv(Op):
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class Pool(Op):
-    """Max or average pooling; global average is a kernel of the whole image.
-
-    ``x_scale / (count · result.scale)`` scales an average's sum; a maximum keeps x's quantisation.
-    """
-
-    kind: str  # "max" or "average"
-    kernel: tuple[int, int]
-    strides: tuple[int, int] = (1, 1)
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
-    dilations: tuple[int, int] = (1, 1)
-    count_include_pad: bool = False
-
-
-@dataclasses.dataclass(eq=False, kw_only=True)
 class Depthwise(Op):
     """A convolution of every channel by itself, on the vector unit.
 
@@ -196,6 +181,21 @@ class Depthwise(Op):
         """Rows and columns of the window."""
         ky, kx, _ = self.weight.shape
         return ky, kx
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Pool(Op):
+    """Max or average pooling; global average is a kernel of the whole image.
+
+    ``x_scale / (count · result.scale)`` scales an average's sum; a maximum keeps x's quantisation.
+    """
+
+    kind: str  # "max" or "average"
+    kernel: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilations: tuple[int, int] = (1, 1)
+    count_include_pad: bool = False
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
