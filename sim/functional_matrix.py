@@ -1,16 +1,19 @@
-"""MATMUL of the functional machine: gather per tap, one float32 product, accumulate.
+"""MATMUL of the functional machine: gather per tap, one product, accumulate.
 
-Products of int8 over at most 256 rows are exact in float32. Only the rows and columns that the
-weight tile holds are computed; the rest of the array multiplies zeros.
+The compiled loops multiply bytes; numpy multiplies in float32, which is exact for int8 over at
+most 256 rows. Only the rows and columns that the weight tile holds are computed; the rest of the
+array multiplies zeros.
 """
 
+import ctypes
 from collections.abc import Mapping
 
 import numpy as np
 
 from hpu.hw.csr import FaultCause
+from hpu.sim import native
 from hpu.sim.access import Tap, count_of, matmul_taps
-from hpu.sim.state import FaultError, Reader, State, Step
+from hpu.sim.state import FaultError, Reader, State, Step, Tile
 
 __all__ = ["prepare_matmul"]
 
@@ -24,18 +27,13 @@ def prepare_matmul(state: State, values: Values) -> Step:
         raise FaultError(FaultCause.ADDRESS)
     taps = list(matmul_taps(values))
     gather = _Gather(state, values, taps)
-    target = slice(values["acc"], values["acc"] + count)
+    library = native.library()
+    product = _Compiled(library, gather) if library is not None else _Numpy(gather)
 
     def run() -> None:
         if values["new_weights"]:
             state.tile = state.fifo.popleft()
-        tile = state.tile
-        sums = state.scratch("sums", (count, tile.shape[1]), np.dtype(np.float32))
-        np.matmul(gather.activations(len(tile)), tile, out=sums)
-        if values["accumulate"]:
-            _accumulate(state, target, sums)
-        else:
-            _overwrite(state, target, sums)
+        product.multiply(state.tile)
 
     useful = _useful(values, taps)
     return Step(
@@ -56,7 +54,7 @@ class _Gather:
     """The activations of one MATMUL."""
 
     def __init__(self, state: State, values: Values, taps: list[Tap]):
-        self._state, self._values = state, values
+        self.state, self.values = state, values
         self._tap_pieces = state.piece_slice(0, values["tap_groups"]).stop
         self._parts = [(tap, self._reader(tap)) for tap in taps]
         inside = {tap.index for tap in taps if tap.whole(values)}
@@ -65,22 +63,31 @@ class _Gather:
         self._padding = state.pieces(padding)[0]
 
     def _reader(self, tap: Tap) -> Reader:
-        width = self._values["tap_groups"]
-        return Reader(self._state, self._state.ub, tap.box, tap.index * width, width)
+        width = self.values["tap_groups"]
+        return Reader(self.state, self.state.ub, tap.box, tap.index * width, width)
+
+    def taps(self) -> list[native.Tap] | None:
+        """The taps for the compiled loops, where words stand in steps."""
+        width, found = self.values["tap_groups"] * self.state.config.group, []
+        for tap, reader in self._parts:
+            if reader.place is None:
+                return None
+            address, steps = reader.place
+            place = (tap.index * width, width)
+            found.append(native.Tap(address, *steps, *tap.ys, *tap.xs, *place))
+        return found
 
     def activations(self, rows: int) -> np.ndarray:
-        """float32 [elements, rows]: what the first ``rows`` rows of the array are fed."""
-        count, size = count_of(self._values), self._state.piece.itemsize
+        """int8 [elements, rows]: what the first ``rows`` rows of the array are fed."""
+        count, size = count_of(self.values), self.state.piece.itemsize
         pieces = self._pieces(-(-rows // size)).reshape(count, -(-rows // size))
-        out = self._state.scratch("activations", (count, rows), np.dtype(np.float32))
-        out[...] = pieces.view(np.int8)[:, :rows]
-        return out
+        return pieces.view(np.int8)[:, :rows]
 
     def _pieces(self, pieces: int) -> np.ndarray:
         """[n, y, x, pieces] of the array's first rows."""
-        values, width = self._values, self._tap_pieces
+        values, width = self.values, self._tap_pieces
         shape = (values["n_count"], values["y_count"], values["x_count"], pieces)
-        out = self._state.scratch("pieces", shape, self._state.piece)
+        out = self.state.scratch("pieces", shape, self.state.piece)
         out[..., values["taps"] * width :] = 0
         for index in self._padded:
             out[..., index * width : (index + 1) * width] = self._padding
@@ -90,15 +97,77 @@ class _Gather:
         return out
 
 
-def _overwrite(state: State, target: slice, sums: np.ndarray) -> None:
-    width, before = sums.shape[1], int(state.acc_width[target].max())
-    np.copyto(state.acc[target, :width], sums, casting="unsafe")
+class _Numpy:
+    """The product in float32."""
+
+    def __init__(self, gather: _Gather):
+        self._gather, self._state, self._values = gather, gather.state, gather.values
+        self._target = slice(self._values["acc"], self._values["acc"] + count_of(self._values))
+
+    def multiply(self, tile: Tile) -> None:
+        """Multiply the activations with ``tile`` into the accumulators."""
+        assert isinstance(tile, np.ndarray)
+        shape = (count_of(self._values), len(tile))
+        activations = self._state.scratch("activations", shape, np.dtype(np.float32))
+        activations[...] = self._gather.activations(len(tile))
+        sums = self._state.scratch("sums", (shape[0], tile.shape[1]), np.dtype(np.float32))
+        np.matmul(activations, tile, out=sums)
+        part = self._state.acc[self._target, : tile.shape[1]]
+        if self._values["accumulate"]:
+            part += sums.astype(np.int32)
+        else:
+            np.copyto(part, sums, casting="unsafe")
+        _settle(self._state, self._target, tile.shape[1], self._values["accumulate"])
+
+
+class _Compiled:
+    """The product by the compiled loops; numpy gathers what reaches around the memory's end."""
+
+    def __init__(self, library: ctypes.CDLL, gather: _Gather):
+        self._multiply, self._gather = library.hpu_matmul, gather
+        self._state, values = gather.state, gather.values
+        self._count, self._accumulate = count_of(values), values["accumulate"]
+        self._target = slice(values["acc"], values["acc"] + self._count)
+        self._used = values["taps"] * values["tap_groups"] * self._state.config.group
+        taps = gather.taps()
+        self._direct = taps is not None
+        self._taps = native.array([native.Tap()] if taps is None else taps)
+        acc = self._state.acc[values["acc"] :]
+        self._op = native.Matmul(
+            native.Loop(values["n_count"], values["y_count"], values["x_count"]),
+            len(self._taps),
+            self._accumulate,
+            values["pad"],
+            self._used,
+            self._taps,
+            acc.ctypes.data,
+            acc.strides[0] // acc.itemsize,
+        )
+        self._address = ctypes.addressof(self._op)
+
+    def multiply(self, tile: Tile) -> None:
+        """Multiply the activations with ``tile`` into the accumulators."""
+        assert isinstance(tile, native.NativeTile)
+        gathered = None if self._direct else self._gathered()
+        self._multiply(self._address, tile.address)
+        del gathered  # until here it must not move
+        _settle(self._state, self._target, tile.columns, self._accumulate)
+
+    def _gathered(self) -> np.ndarray:
+        """The activations, and the only tap set to them."""
+        found = np.ascontiguousarray(self._gather.activations(self._used))
+        loop, width = self._op.loop, self._used
+        steps = (loop.y * loop.x * width, loop.x * width, width)
+        self._taps[0] = native.Tap(found.ctypes.data, *steps, 0, loop.y, 0, loop.x, 0, width)
+        return found
+
+
+def _settle(state: State, target: slice, width: int, accumulate: int) -> None:
+    """Note how wide the accumulators of ``target`` are now; clear what was wider."""
+    if accumulate:
+        np.maximum(state.acc_width[target], width, out=state.acc_width[target])
+        return
+    before = int(state.acc_width[target].max())
     if before > width:
         state.acc[target, width:before] = 0
     state.acc_width[target] = width
-
-
-def _accumulate(state: State, target: slice, sums: np.ndarray) -> None:
-    width = sums.shape[1]
-    state.acc[target, :width] += sums.astype(np.int32)
-    np.maximum(state.acc_width[target], width, out=state.acc_width[target])

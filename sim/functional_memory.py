@@ -7,7 +7,7 @@ import numpy as np
 from hpu.hw.csr import FaultCause
 from hpu.hw.isa import Space, TileSource
 from hpu.sim.access import Box, count_of, dram_rows, loop, tile_words, weight_rows
-from hpu.sim.state import FaultError, Reader, State, Step, Writer, last_of, require_small
+from hpu.sim.state import FaultError, Reader, State, Step, Writer, as_tile, last_of, require_small
 
 __all__ = ["prepare_load", "prepare_store", "prepare_weights"]
 
@@ -66,7 +66,7 @@ def prepare_weights(state: State, values: Values) -> Step:
     rows = _tile_rows(state, values)
 
     def run() -> None:
-        state.fifo.append(rows().view(np.int8).astype(np.float32))
+        state.fifo.append(as_tile(np.ascontiguousarray(rows()).view(np.int8)))
 
     return Step(run, {"WEIGHTS_COUNT": 1, "WEIGHTS_ROWS": values["rows"]})
 

@@ -8,6 +8,7 @@ from hpu.hw.csr import FaultCause
 from hpu.hw.isa import Operand, Reduce, Source
 from hpu.sim import numerics
 from hpu.sim.access import Tap, count_of, loop, window_taps
+from hpu.sim.functional_compiled import compiled_vector
 from hpu.sim.state import FaultError, Reader, State, Step, Writer, require_small
 
 __all__ = ["prepare_vector"]
@@ -34,6 +35,7 @@ def prepare_vector(state: State, values: Values) -> Step:
             result = stage(result)
         writer.write(state.pieces(result))
 
+    run = compiled_vector(state, values, writer) or run
     return Step(run, {"VECTOR_COUNT": 1, "VECTOR_WORDS": count_of(values)})
 
 

@@ -4,12 +4,14 @@ import dataclasses
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 import numpy as np
 
 from hpu.hw.config import Config
 from hpu.hw.csr import FaultCause
 from hpu.sim.access import Box, count_of
+from hpu.sim.native import NativeTile, library
 
 __all__ = [
     "MAX_ELEMENTS",
@@ -17,11 +19,14 @@ __all__ = [
     "Reader",
     "State",
     "Step",
+    "Tile",
     "Writer",
+    "as_tile",
     "last_of",
     "require_small",
 ]
 
+Tile: TypeAlias = NativeTile | np.ndarray
 #: Elements of the largest loop that the functional simulator runs as one instruction.
 MAX_ELEMENTS = 1 << 26
 
@@ -47,8 +52,9 @@ class Step:
     counts: Mapping[str, int]
 
 
-def _no_tile() -> np.ndarray:
-    return np.zeros((0, 0), np.float32)
+def as_tile(weights: np.ndarray) -> "Tile":
+    """int8 [rows, columns] as MATMUL takes it: for the compiled loops, or float32."""
+    return NativeTile(weights) if library() is not None else weights.astype(np.float32)
 
 
 class State:
@@ -56,8 +62,7 @@ class State:
 
     ``dram`` uint8 [dram_bytes]; ``ub`` int8 [ub_depth, lanes]; ``acc`` int32 [acc_depth, cols];
     ``params`` uint8 [8·param_sets, cols]; ``tables`` int8 [256·tables, cols]. ``tile`` is the
-    array's present tile and ``fifo`` the tiles after it: float32 [rows, columns] without the zeros
-    around.
+    array's present tile and ``fifo`` the tiles after it, without the zeros around.
     Columns of ``acc`` from ``acc_width`` of the word on are known to be zero.
     """
 
@@ -69,8 +74,8 @@ class State:
         self.acc_width = np.zeros(config.acc_depth, np.intp)
         self.params = np.zeros((8 * config.param_sets, config.cols), np.uint8)
         self.tables = np.zeros((256 * config.tables, config.cols), np.int8)
-        self.tile = _no_tile()
-        self.fifo: deque[np.ndarray] = deque()
+        self.tile: Tile = as_tile(np.zeros((0, 0), np.int8))
+        self.fifo: deque[Tile] = deque()
         self.piece = _PIECES[min(config.group, 16)]
         self._scratch: dict[str, np.ndarray] = {}
 
@@ -122,6 +127,13 @@ class _OnChip:
             self._words = box.words()
             if self._words.size and self._words.max() >= len(memory):
                 raise FaultError(FaultCause.ADDRESS)
+
+    @property
+    def place(self) -> tuple[int, tuple[int, ...]] | None:
+        """Address and byte steps of n, y and x, where words stand in such steps."""
+        if self._words is not None:
+            return None
+        return self._view.ctypes.data, self._view.strides[:3]
 
 
 class Reader(_OnChip):
