@@ -35,7 +35,7 @@ def advanced(before: Sequence[Owned], own: Sequence[Owned]) -> list[Owned]:
     apart = not units & {Unit.MATRIX, Unit.WEIGHTS} and _lie_apart(before, own)
     if not apart or not _has_slack([i for i, _ in before]):
         return [*before, *own]
-    merged, at = [], 0
+    merged, at = list(before[:1]), len(before[:1])  # an operation begins with its own
     for instruction, number in own:
         last = _last_conflict(before, at, instruction)
         merged += [*before[at:last], (instruction, number)]
