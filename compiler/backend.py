@@ -248,7 +248,7 @@ def _lower(graph: Graph, context: Context, scratch: list[Scratch]) -> list[int]:
             ahead += emitted[first:]
             del emitted[first:]
             continue
-        for tensor in op.inputs:
+        for tensor in map(home, op.inputs):
             if tensor.name in waiting:
                 waiting.remove(tensor.name)
                 _load_input(context, tensor)

@@ -151,3 +151,13 @@ def test_parts_of_one_lane_group_are_copied(random_graphs, moves_agree, config):
     pieces = [box(k, t.shape, dest=(0, 0, 0, 3 * k)) for k, t in enumerate(parts)]
     y = b.move((1, 4, 4, 4), pieces, *parts, tail=False)
     assert vectors(moves_agree(b.graph(conv(y, 7)), by_name(config))) > 0
+
+
+def test_a_slice_of_an_input_that_is_held_whole(random_graphs, moves_agree):
+    """The input is too large to come slice by slice, and yet fits the buffer."""
+    b = random_graphs.Builder(3)
+    x = b.input(2, 5, 5, 256)
+    turned = box(0, (2, 5, 5, 256), origin=(0, 4, 0, 0), from_steps=(1, -1, 1, 1))
+    other = box(0, (2, 5, 5, 256), origin=(0, 0, 4, 0), from_steps=(1, 1, -1, 1))
+    both = [b.move((2, 5, 5, 256), [piece], x) for piece in (turned, other)]
+    moves_agree(b.graph(*both), LAB)
