@@ -79,23 +79,25 @@ def plan_conv(
 
 def _candidates(op: Conv, in_dram: set[str], config: Config) -> Iterator[ConvPlan]:
     sweep = sweep_for(op, config)
-    slots = {
-        "out_slots": _OUT_SLOTS if op.out.name in in_dram else 0,
-        "residual_slots": (
-            _RESIDUAL_SLOTS if op.residual and op.residual.tensor.name in in_dram else 0
-        ),
-    }
+    outs = _OUT_SLOTS if op.out.name in in_dram else 0
+    others = _RESIDUAL_SLOTS if op.residual and op.residual.tensor.name in in_dram else 0
     words = math.prod(sweep.spread)
     pieces = [config.acc_depth // 2]
-    if any(slots.values()):
+    if outs or others:
         piece = largest_piece(config)
         pieces = [piece >> shift for shift in range(piece.bit_length())]
     if op.x.name not in in_dram:
         for size in pieces:
-            yield ConvPlan(sweep.size, size, slot_words=size * words, **slots)
+            yield _with_slots(ConvPlan(sweep.size, size), words, outs, others)
         return
     for plan in _streamed_plans(sweep, pieces):
-        yield dataclasses.replace(plan, slot_words=plan.piece * words, **slots)
+        yield _with_slots(plan, words, outs, others)
+
+
+def _with_slots(plan: ConvPlan, words: int, outs: int, others: int) -> ConvPlan:
+    return dataclasses.replace(
+        plan, slot_words=plan.piece * words, out_slots=outs, residual_slots=others
+    )
 
 
 def _streamed_plans(sweep: Sweep, pieces: list[int]) -> Iterator[ConvPlan]:
