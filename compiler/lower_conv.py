@@ -144,12 +144,12 @@ class _Lowering:
         """``tile`` in parts that share weight tiles, each in pieces.
 
         Where a row of results takes several moves, draining a part takes longer than its last pass,
-        and so half of the accumulators is left to the next.
+        and so some of the accumulators are left to the next.
         """
         if all(len(target.moves) == 1 for target in self.sweep.targets):
             return acc_pieces(tile, self.config, self.plan.piece)
-        limit = min(piece_words(tile.words, self.config), self.plan.piece)
-        return [split(part, limit) for part in split(tile, self.config.acc_depth // 2)]
+        limit = min(self.config.acc_depth // 4, self.plan.piece)
+        return [split(part, limit) for part in split(tile, self.config.acc_depth * 5 // 8)]
 
     def _gathers(self) -> bool:
         """Whether several drains make a piece that passes through a slot."""
