@@ -188,6 +188,7 @@ COUNTERS: tuple[Counter, ...] = (
     Counter("LOAD_CONFLICTS", "cycles the load unit's write waited for a segment"),
 )
 
+_COUNTER_INDEX = {counter.name: index for index, counter in enumerate(COUNTERS)}
 FUNCTIONAL_COUNTERS: tuple[str, ...] = tuple(c.name for c in COUNTERS if c.functional)
 
 
@@ -198,7 +199,7 @@ def address(name: str) -> int:
 
 def counter_address(name: str) -> int:
     """Byte address of the low word of the named counter's snapshot; the high word follows."""
-    return _COUNTER_BASE + 8 * [counter.name for counter in COUNTERS].index(name)
+    return _COUNTER_BASE + 8 * _COUNTER_INDEX[name]
 
 
 def bits(name: str, value: int) -> dict[str, int]:
