@@ -13,7 +13,8 @@ from hpu.compiler.calibration import CalibrationData, CalibrationSet, Samples, a
 from hpu.compiler.calibration_ranges import METHODS, measure_ranges, quiet
 from hpu.compiler.errors import ModelError
 from hpu.compiler.importer.fold import run_model, small_model
-from hpu.compiler.importer.load import first_line, model_inputs, modern
+from hpu.compiler.importer.load import first_line, model_inputs
+from hpu.compiler.modern import modern
 from hpu.compiler.qdq import join_functions, restore_clips, restore_constants, without_unread
 from hpu.compiler.recurrent import unroll
 from hpu.compiler.support import quantised_operators

@@ -24,7 +24,6 @@ __all__ = [
     "is_symbolic",
     "load_model",
     "model_inputs",
-    "modern",
     "read_model",
     "symbolic_batch",
 ]
@@ -313,30 +312,6 @@ def _size(name: str, k: int, param: str, batch: int | None, sizes: Mapping[str, 
     raise ModelError(
         f"input {name!r} has the symbolic dimension {param or '?'!r} at place {k}; {way_out}"
     )
-
-
-#: Opset to which models are brought that are older than the quantisation operators.
-_MODERN = 13
-
-
-def modern(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model in an opset that has quantisation operators; itself when its own does.
-
-    Raises
-    ------
-    ModelError
-        When it cannot be converted.
-    """
-    opset = max((e.version for e in model.opset_import if e.domain in ("", "ai.onnx")), default=0)
-    if opset >= 10:
-        return model
-    try:
-        return onnx.version_converter.convert_version(model, _MODERN)
-    except (RuntimeError, ValueError) as error:
-        raise ModelError(
-            f"the model's opset {opset} cannot be converted to {_MODERN}: {first_line(error)}; "
-            f"export it again with opset {_MODERN} or later"
-        ) from None
 
 
 def _infer(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -139,8 +139,8 @@ def test_an_operator_newer_than_the_opset(maker):
 
 def test_unsupported_operator_names_node_and_reason(maker):
     model = relu_model(maker)
-    model.graph.node[2].op_type = "Erf"
-    text = r"Erf node 'relu2': the HPU does not run this operator; .* ended before it, at 'v0'"
+    model.graph.node[2].op_type = "Hardmax"
+    text = r"Hardmax node 'relu2': the HPU does not run this operator; .* ended before it, at 'v0'"
     refused(model, text, UnsupportedError)
 
 
