@@ -6,6 +6,7 @@ axis of the source.
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -66,10 +67,12 @@ class Piece:
         """Elements written."""
         return math.prod(loop.size for loop in self.loops)
 
+    @functools.cached_property
     def hull(self) -> Box:
         """The least box of the result that holds the piece."""
         return _hull(self.dest, ((loop.to, loop.to_step, loop.size) for loop in self.loops))
 
+    @functools.cached_property
     def source_hull(self) -> Box:
         """The least box of the source that holds what is read."""
         return _hull(self.origin, ((loop.axis, loop.from_step, loop.size) for loop in self.loops))
@@ -143,7 +146,7 @@ def around(shape: Sequence[int], low: Sequence[int], high: Sequence[int]) -> lis
 
 def inside(piece: Piece, limits: Box) -> Iterator[Piece]:
     """The parts of a piece whose elements lie in the box ``limits`` of the result."""
-    hull = piece.hull()
+    hull = piece.hull
     for axis, ((low, high), (first, last)) in enumerate(zip(hull, limits, strict=True)):
         if high <= first or low >= last:
             return

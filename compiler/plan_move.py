@@ -116,7 +116,7 @@ def windows(
     for piece in pieces:
         if piece.source == FILL or piece.source not in wanted:
             continue
-        n, y, x, c = piece.source_hull()
+        n, y, x, c = piece.source_hull
         region = Region(*n, *y, *x)
         for number, block in enumerate(blocks(sources[piece.source].shape, config)):
             if block.first < c[1] and c[0] < block.first + block.channels:

@@ -164,10 +164,10 @@ def _check_move(op: ir.Move) -> None:
         _require(tensor.quant == op.result, name, "what moves keeps its quantisation")
     for piece in op.pieces:
         _require(-1 <= piece.source < len(op.inputs), name, "a piece's source is an input")
-        _require(_holds(op.out.shape, piece.hull()), name, "pieces lie in the result")
+        _require(_holds(op.out.shape, piece.hull), name, "pieces lie in the result")
         if piece.source != FILL:
             shape = op.inputs[piece.source].shape
-            _require(_holds(shape, piece.source_hull()), name, "pieces lie in their source")
+            _require(_holds(shape, piece.source_hull), name, "pieces lie in their source")
     elements = sum(piece.elements for piece in op.pieces)
     _require(elements == math.prod(op.out.shape), name, "every element is written once")
 

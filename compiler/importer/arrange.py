@@ -40,7 +40,7 @@ Places: TypeAlias = tuple[tuple[int, int], ...]
 #: Device axes of the dimensions of a value, by their number, as ONNX's operators have them.
 USUAL = {4: (0, 3, 1, 2), 3: (0, 2, 3), 2: (0, 3), 1: (3,), 0: ()}
 #: More pieces than this are too many instructions.
-_MOST_PIECES = 4096
+_MOST_PIECES = 2048
 
 
 @dataclasses.dataclass(frozen=True)
