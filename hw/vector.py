@@ -51,8 +51,9 @@ class VectorUnit(wiring.Component):
 
     Inside an instruction one word per cycle with the accumulators as source, with or without a
     second operand; with the unified buffer as source one tap or second operand per cycle; of a
-    stream one word of the image per cycle. An instruction takes about 35 cycles besides, one with
-    weights or a stream nine more. A read that is not accepted delays the ones after it.
+    stream one word of the image per cycle. By itself an instruction takes about 37 cycles besides,
+    one with weights or a stream nine more; close behind another it takes two. A read that is not
+    accepted delays the ones after it.
     Writes must be accepted at once: the unified buffer prefers them to all others, so
     ``ub_write.ready`` is not looked at. ``wrote`` pulses once a word written.
     """
