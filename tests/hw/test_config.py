@@ -44,6 +44,7 @@ def test_unknown_name():
         ({"param_sets": 257}, "param_sets must be at most 256, not 257"),
         ({"tables": 257}, "tables must be at most 256, not 257"),
         ({"weight_tiles": 1}, "weight_tiles must be at least 2, not 1"),
+        ({"window_cols": 1}, "window_cols must be from 2 to 65536, not 1"),
         ({"queue_depth": 1}, "queue_depth must be at least 2, not 1"),
         ({"axi_bytes": 12}, "axi_bytes must be a power of two from 4 to 128, not 12"),
         ({"group": 8, "axi_bytes": 4}, "axi_bytes must be a multiple of group (8), not 4"),

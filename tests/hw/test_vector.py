@@ -29,6 +29,7 @@ def shaped(rows, cols, group, tables, ub_depth, ub_segments):
         group=group,
         tables=tables,
         param_sets=3,
+        window_cols=9,  # the widest image of the twin
         ub_depth=ub_depth,
         ub_segments=ub_segments,
         axi_bytes=max(4, group),
