@@ -31,7 +31,7 @@ _MOST_IMAGES = 8
 #: Cycles that an operation takes beside its rows.
 _OVERHEAD = 600
 #: Cycles that a row of results costs though it is drained while the array goes on.
-_DRAIN = 0.3
+_DRAIN = 0.1
 #: Cycles that a word of a result costs for the room that it takes.
 _ROOM = 0.02
 #: The solver's effort, in its own measure of time.
