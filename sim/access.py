@@ -53,6 +53,14 @@ class Box:
         low = self.base + sum(step for step in steps if step < 0)
         return low, self.base + sum(step for step in steps if step > 0)
 
+    def reduced(self) -> "Box":
+        """The box with every address modulo 2²⁴, where that is a box: all go round alike."""
+        low, high = self.extent()
+        rounds = low // (ADDRESS_MASK + 1)
+        if not rounds or high // (ADDRESS_MASK + 1) != rounds:
+            return self
+        return dataclasses.replace(self, base=self.base - rounds * (ADDRESS_MASK + 1))
+
     def inside(self, depth: int) -> bool:
         """Whether every address is in 0 … depth - 1 without any reduction."""
         low, high = self.extent()

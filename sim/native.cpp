@@ -22,6 +22,7 @@ constexpr int kChunk = 16;  // lanes that are computed at once
 
 using Bytes = int8_t __attribute__((vector_size(kChunk)));
 using Words = int32_t __attribute__((vector_size(4 * kChunk)));
+using Floats = float __attribute__((vector_size(4 * kChunk)));
 
 template <typename Vector>
 Vector load(const void* from) {
@@ -37,6 +38,16 @@ inline Words wide_lanes(const int8_t* from) {
 #else
     return __builtin_convertvector(load<Bytes>(from), Words);
 #endif
+}
+
+// Words that are in int8.
+inline void store_bytes(Words words, int8_t* to) {
+#ifdef __AVX512F__
+    const __m128i bytes = _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(words));
+#else
+    const Bytes bytes = __builtin_convertvector(words, Bytes);
+#endif
+    std::memcpy(to, &bytes, sizeof bytes);
 }
 
 }  // namespace
@@ -254,10 +265,6 @@ void read_scale(const Vector& op, Scale& scale) {
     }
 }
 
-bool inside(const Tap& tap, int y, int x) {
-    return tap.y0 <= y && y < tap.y1 && tap.x0 <= x && x < tap.x1;
-}
-
 const int8_t* word(const Tap& tap, int n, int y, int x) {
     return tap.data + n * tap.step_n + (y - tap.y0) * tap.step_y + (x - tap.x0) * tap.step_x;
 }
@@ -269,37 +276,75 @@ struct Present {
 
 // One lane, or `kChunk` of them, reduced over the taps that exist.
 template <typename Value, typename Read>
-Value reduced(const Vector& op, const std::vector<Present>& taps, Value empty, Read read) {
+Value reduced(const Vector& op, const Present* taps, int count, Value empty, Read read) {
     Value total = empty;
     const int32_t zero = op.a_zero;
     if (op.reduce == kMax)  // no difference is less than an empty window's -255
-        for (const Present& tap : taps) {
-            const Value value = read(tap.bytes) - zero;
+        for (int k = 0; k < count; ++k) {
+            const Value value = read(taps[k].bytes) - zero;
             total = value > total ? value : total;
         }
     else if (op.reduce == kDot)
-        for (const Present& tap : taps) total += (read(tap.bytes) - zero) * read(tap.weights);
+        for (int k = 0; k < count; ++k)
+            total += (read(taps[k].bytes) - zero) * read(taps[k].weights);
     else
-        for (const Present& tap : taps) total += read(tap.bytes) - zero;
+        for (int k = 0; k < count; ++k) total += read(taps[k].bytes) - zero;
     return total;
 }
 
-void reduce(const Vector& op, int n, int y, int x, int32_t* wide) {
-    static thread_local std::vector<Present> taps;
-    taps.clear();
-    for (int t = 0; t < op.taps; ++t)
-        if (inside(op.tap[t], y, x)) taps.push_back({word(op.tap[t], n, y, x), op.tap[t].weights});
+// The taps of one row of elements: `bytes` is where x = 0 would be.
+struct RowTap {
+    const int8_t *bytes, *weights;
+    int64_t step;
+    int32_t x0, x1;
+};
+
+// `rows` has room for all taps; gives how many there are.
+int row_taps(const Vector& op, int n, int y, RowTap* rows) {
+    int count = 0;
+    for (int t = 0; t < op.taps; ++t) {
+        const Tap& tap = op.tap[t];
+        if (tap.y0 <= y && y < tap.y1)
+            rows[count++] = {word(tap, n, y, 0), tap.weights, tap.step_x, tap.x0, tap.x1};
+    }
+    return count;
+}
+
+// `taps` has room for all of the row's.
+void reduce(const Vector& op, const RowTap* rows, int row_count, int x, Present* taps, int32_t* wide) {
+    int count = 0;
+    for (int t = 0; t < row_count; ++t) {
+        taps[count] = {rows[t].bytes + x * rows[t].step, rows[t].weights};
+        count += rows[t].x0 <= x && x < rows[t].x1;
+    }
     const int32_t empty = op.reduce == kMax ? -255 : 0;
     int c = 0;
     for (; c + kChunk <= op.lanes; c += kChunk) {
-        const Words total = reduced(op, taps, Words{} + empty, [c](const int8_t* p) { return wide_lanes(p + c); });
+        const auto read = [c](const int8_t* from) { return wide_lanes(from + c); };
+        const Words total = reduced(op, taps, count, Words{} + empty, read);
         std::memcpy(wide + c, &total, sizeof total);
     }
     for (; c < op.lanes; ++c)
-        wide[c] = reduced(op, taps, empty, [c](const int8_t* p) { return int32_t{p[c]}; });
+        wide[c] = reduced(op, taps, count, empty, [c](const int8_t* from) { return int32_t{from[c]}; });
+}
+
+void copy(const int8_t* from, int lanes, int8_t* to) {
+    int c = 0;
+    for (; c + kChunk <= lanes; c += kChunk) std::memcpy(to + c, from + c, kChunk);
+    for (; c < lanes; ++c) to[c] = from[c];
 }
 
 int8_t saturated(int32_t value) { return static_cast<int8_t>(std::clamp(value, -128, 127)); }
+
+// To the nearest integer, ties to even, saturated so that with `zero` it is in int8.
+template <typename Value>
+Value rounded(Value value, int32_t zero) {
+    const float low = -128.0f - zero, high = 127.0f - zero;
+    value = value < low ? Value{} + low : value;
+    value = value > high ? Value{} + high : value;
+    const float shift = 3 << 22;  // a float32 beside it has no bits behind the point
+    return (value + shift) - shift + static_cast<float>(zero);
+}
 
 // Never inlined: the compiler must see that the operands do not overlap.
 [[gnu::noinline]] void narrow(const Vector& op, const Scale& scale, const int32_t* __restrict wide,
@@ -309,12 +354,15 @@ int8_t saturated(int32_t value) { return static_cast<int8_t>(std::clamp(value, -
         for (int c = 0; c < lanes; ++c) out[c] = saturated(wide[c]);
         return;
     }
-    const float zero = static_cast<float>(op.zero), low = -128 - zero, high = 127 - zero;
-    for (int c = 0; c < lanes; ++c) {
-        const int32_t biased = wide[c] + scale.bias[c];
-        const float scaled = std::nearbyint(static_cast<float>(biased) * scale.factor[c]);
-        const float kept = std::min(std::max(scaled, low), high) + zero;
-        out[c] = static_cast<int8_t>(static_cast<int32_t>(kept));
+    int c = 0;
+    for (; c + kChunk <= lanes; c += kChunk) {
+        const Words biased = load<Words>(wide + c) + load<Words>(scale.bias + c);
+        const Floats scaled = __builtin_convertvector(biased, Floats) * load<Floats>(scale.factor + c);
+        store_bytes(__builtin_convertvector(rounded(scaled, op.zero), Words), out + c);
+    }
+    for (; c < lanes; ++c) {
+        const float scaled = static_cast<float>(wide[c] + scale.bias[c]) * scale.factor[c];
+        out[c] = static_cast<int8_t>(static_cast<int32_t>(rounded(scaled, op.zero)));
     }
 }
 
@@ -343,25 +391,30 @@ extern "C" void hpu_vector(const Vector* op) {
     Scale scale;
     int32_t wide[kLanes];
     int8_t out[kLanes];
+    std::vector<Present> taps(op->taps + 1);
+    std::vector<RowTap> rows(op->taps);
     if (op->requantise) read_scale(*op, scale);
     const int32_t* acc = op->acc;
     for (int n = 0; n < op->loop.n; ++n)
-        for (int y = 0; y < op->loop.y; ++y)
+        for (int y = 0; y < op->loop.y; ++y) {
+            const int count = row_taps(*op, n, y, rows.data());
             for (int x = 0; x < op->loop.x; ++x) {
                 if (op->reduce == kAccumulator) {
                     narrow(*op, scale, acc, out);
                     acc += op->acc_step;
                 } else {
-                    reduce(*op, n, y, x, wide);
+                    reduce(*op, rows.data(), count, x, taps.data(), wide);
                     narrow(*op, scale, wide, out);
                 }
                 if (op->operand) combine(*op, word(*op->other, n, y, x), out);
-                clip(op->lanes, static_cast<int8_t>(op->low), static_cast<int8_t>(op->high), out);
+                if (op->low != -128 || op->high != 127)
+                    clip(op->lanes, static_cast<int8_t>(op->low), static_cast<int8_t>(op->high), out);
                 if (op->table)
                     for (int c = 0; c < op->lanes; ++c)
                         out[c] = op->table[static_cast<uint8_t>(out[c]) * op->columns + c];
                 int8_t* to = op->target + n * op->step_n + y * op->step_y + x * op->step_x;
-                for (int copy = 0; copy < op->copies; ++copy)
-                    std::memcpy(to + int64_t{copy} * op->lanes, out, op->lanes);
+                for (int k = 0; k < op->copies; ++k)
+                    copy(out, op->lanes, to + int64_t{k} * op->lanes);
             }
+        }
 }

@@ -121,6 +121,7 @@ class _OnChip:
     def __init__(self, state: State, memory: np.ndarray, box: Box, group: int, width: int):
         self._pieces = state.pieces(memory)[:, state.piece_slice(group, width)]
         self._words: np.ndarray | None = None
+        box = box.reduced()
         if box.inside(len(memory)):
             self._view = box.view(self._pieces)
         else:
