@@ -73,7 +73,11 @@ def onnx_quant(node: Node, scale: int, zero: int, like: str = "uint8") -> OnnxQu
     if scales.size != 1 or zeros.size != 1:
         node.refuse("activations are quantised per tensor, so scale and zero point must be scalars")
     if str(zeros.dtype) not in ("int8", "uint8"):
-        node.refuse(f"activations must be int8 or uint8, not {zeros.dtype}")
+        wide = "16" in str(zeros.dtype)
+        why = (
+            "; the vector unit gives 8 bits of a sum, so two passes cannot make 16" if wide else ""
+        )
+        node.refuse(f"activations must be int8 or uint8, not {zeros.dtype}{why}")
     return OnnxQuant(np.float32(scales.item()), int(zeros.reshape(())), str(zeros.dtype))
 
 
@@ -88,13 +92,15 @@ def _default_zero(node: Node, like: str) -> np.ndarray:
 
 
 def check_scale(node: Node, scale: np.ndarray) -> np.ndarray:
-    """``scale`` when every element is a positive finite float32.
+    """``scale`` as float32 when every element is positive and finite; float16 of QLinear only.
 
     Raises
     ------
     ModelError
         Otherwise.
     """
+    if scale.dtype == np.float16 and node.op_type.startswith("QLinear"):
+        scale = scale.astype(np.float32)
     if scale.dtype != np.float32:
         node.refuse(f"its scale must be float32, not {scale.dtype}")
     wrong = scale[~(np.isfinite(scale) & (scale > 0))]
