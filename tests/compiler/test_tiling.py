@@ -13,6 +13,7 @@ from hpu.compiler.tiling import (
     View,
     _part_sizes,
     acc_pieces,
+    growing,
     shrinking,
     split,
     tiles,
@@ -154,3 +155,27 @@ def test_view_extents_outside_the_view_are_empty():
 def test_window_of_a_region():
     y, x = Axis(8, 3, 1, 1, 1), Axis(8, 3, 2, 1, 1)
     assert window(Region(0, 2, 2, 4, 1, 3), y, x) == Region(0, 2, 1, 5, 1, 6)
+
+
+def test_every_few_words_of_a_view():
+    view = View(100, Region(0, 4, 3, 9, 0, 6))
+    every = view.every((2, 3, 2), (1, 2, 0))
+    assert every.region == Region(0, 2, 1, 3, 0, 3)
+    for n, y, x in itertools.product(range(2), range(1, 3), range(3)):
+        assert every.word(n, y, x) == view.word(2 * n + 1, 3 * y + 2, 2 * x)
+
+
+def test_blocks_of_positions():
+    assert Region(1, 2, 0, 3, 2, 4).times((2, 1, 4)) == Region(2, 4, 0, 3, 8, 16)
+
+
+@pytest.mark.parametrize(("images", "rows", "most"), [(1, 9, 4), (2, 7, 8), (4, 1, 3), (1, 64, 1)])
+def test_growing_pieces_cover_the_region_in_order(images, rows, most):
+    region = Region(0, 4, 3, 3 + rows, 1, 6)
+    pieces = list(growing(region, images, most))
+    covered = [(n, y) for p in pieces for n in range(p.n0, p.n1) for y in range(p.y0, p.y1)]
+    assert sorted(covered) == list(itertools.product(range(4), range(3, 3 + rows)))
+    assert len(pieces) <= max(most, 4 // images)
+    assert all(piece.words > 0 for piece in pieces)
+    first = [piece.words for piece in pieces if piece.n0 == 0]
+    assert first == sorted(first)
