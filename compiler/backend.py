@@ -12,6 +12,7 @@ from hpu.compiler.cells import with_cells
 from hpu.compiler.choose import choose_cells
 from hpu.compiler.context import Context, Place, load_pieces
 from hpu.compiler.depthwise import with_depthwise
+from hpu.compiler.early import fetch_early
 from hpu.compiler.emit import Emitted, Emitter
 from hpu.compiler.errors import UnsupportedError
 from hpu.compiler.insets import with_insets
@@ -133,7 +134,8 @@ def _place(graph: Graph, config: Config, *, whole: bool) -> Placed:
     for eighths in (8, 7, 6, 5, 4):
         runs = tuple(choose_runs(graph, config, config.ub_depth * eighths // 8))
         if runs not in tried:
-            sliced = stage_weights(slice_graph(graph, runs, config), config)
+            sliced = fetch_early(slice_graph(graph, runs, config), config)
+            sliced = stage_weights(sliced, config)
             sliced, bases, scratch = _allocated(sliced, config)
             cycles = run_cycles(graph, config, runs) + spill_cycles(sliced, config, bases)
             tried[runs] = cycles, (sliced, bases, scratch)

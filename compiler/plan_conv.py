@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from hpu.compiler.allocate import Space
 from hpu.compiler.ir import Conv
+from hpu.compiler.narrow import narrowed
 from hpu.compiler.sweep import Geometry, Sweep, sweep_of
 from hpu.compiler.tiling import Axis, Region, largest_piece, shrinking, window
 from hpu.hw.config import Config
@@ -49,7 +50,7 @@ def sweep_for(op: Conv, config: Config) -> Sweep:
     columns = op.out.cell if op.residual else op.columns
     sweep = sweep_of(Geometry.of(op), op.x.cell, op.out.cell, config, columns)
     assert sweep is not None, f"{op.nodes} cannot go from {op.x.cell} to {op.out.cell}"
-    return sweep
+    return sweep if op.residual else narrowed(sweep, config)
 
 
 def input_window(sweep: Sweep, units: Region) -> Region:

@@ -32,7 +32,7 @@ from hpu.compiler.windows import window_cycles
 from hpu.hw.config import Config
 from hpu.runtime.layout import tensor_bytes
 
-__all__ = ["Run", "choose_runs", "run_cycles", "slice_graph", "spill_cycles"]
+__all__ = ["Run", "choose_runs", "run_cycles", "slice_graph", "spill_cycles", "with_tensors"]
 
 #: Operations that make every image of their result from the same image of their inputs.
 _PER_IMAGE = (Conv, Depthwise, Pool, Binary, Unary)
@@ -127,7 +127,7 @@ class _Slicing:
             for tensor in (*op.inputs, op.out):
                 make = _part if tensor.name in inside else _view
                 names.setdefault(tensor.name, make(tensor, first, count))
-        return [_with_tensors(op, names) for op in self._ops]
+        return [with_tensors(op, names) for op in self._ops]
 
 
 def _is_small(words: float, run: Run, whole: Tensor, config: Config) -> bool:
@@ -166,7 +166,7 @@ def _view(tensor: Tensor, first: int, count: int) -> Tensor:
     return dataclasses.replace(part, name=f"{part.name} in place", whole=tensor, first=first)
 
 
-def _with_tensors(op: Op, names: dict[str, Tensor]) -> Op:
+def with_tensors(op: Op, names: dict[str, Tensor]) -> Op:
     """``op`` with every tensor replaced by the one of its name."""
     changes: dict[str, object] = {}
     for field in dataclasses.fields(op):
