@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from hpu.compiler.advance import advanced
+from hpu.compiler.align import align_concats
 from hpu.compiler.allocate import Planner, Scratch, Space, allocate, describe, home, refusal
 from hpu.compiler.cells import with_cells
 from hpu.compiler.choose import choose_cells
@@ -82,6 +83,8 @@ def compile_graph(
     check_overflow(graph)
     kept = _kept(graph) if keep else []
     graph = with_depthwise(split_turns(_separate(graph), config), config)
+    if not keep:
+        graph = align_concats(graph, config)
     if cells is None:
         cells = choose_cells(graph, config)
     graph = with_cells(graph, cells, config)
@@ -341,5 +344,6 @@ def macs(op: Op) -> int:
     """Multiply-accumulates that the operation's definition counts."""
     if not isinstance(op, Conv | Depthwise):
         return 0
-    n, y, x, _ = op.out.shape
-    return n * y * x * op.weight.size
+    n, y, x, c = op.out.shape
+    unused = c * op.weight[0, ..., 0].size * op.unused if isinstance(op, Conv) else 0
+    return n * y * x * (op.weight.size - unused)

@@ -25,7 +25,7 @@ def fetch_early(graph: Graph, config: Config) -> Graph:
     copies: dict[str, Tensor] = {}
     for host in graph.inputs:
         tensor = graph.tensors[host.tensor]
-        first = next(i for i, op in enumerate(graph.ops) if tensor in op.inputs)
+        first = next((i for i, op in enumerate(graph.ops) if tensor in op.inputs), 0)
         if tensor_words(tensor, config) <= config.ub_depth * _SMALL and _is_late(graph, first):
             fetch = _fetch(tensor)
             fetches.setdefault(_place(graph, first), []).append(fetch)

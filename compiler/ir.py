@@ -148,6 +148,8 @@ class Conv(Op):
     residual: Residual | None = None
     #: The results that share a row of accumulators, where not those of a word of ``out``.
     columns: Cell | None = None
+    #: Input channels that stand for nothing, with zero weights.
+    unused: int = 0
     #: Weight tiles that wait in the unified buffer.
     staged: tuple["Staged", ...] = ()
     #: float32 [cout], the weights' own scale, from which ``scale`` was made; only for export.
@@ -231,7 +233,7 @@ class Unary(Op):
 class Move(Op):
     """Elements of ``x`` (source 0) and ``others`` at other places; ``pieces`` write each once.
 
-    All have the quantisation ``result``. ``fill`` is the byte of pieces without a source.
+    Channels that no reader uses may be left unwritten. All have the quantisation ``result``. ``fill`` is the byte of pieces without a source.
     """
 
     pieces: tuple[Piece, ...]

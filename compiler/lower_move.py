@@ -190,6 +190,7 @@ class _Sheet:
         size = self.config.group
         first = to * size
         last = min(first + size, self.block.channels)
+        written = self.sheet.columns  # what is in the others does not matter
         for strand in self.strands:
             tap = strand.columns.get(first)
             if tap is None:
@@ -201,6 +202,7 @@ class _Sheet:
                 and found.offset == tap.offset
                 and found.channel == tap.channel + column - first
                 for column in range(first, last)
+                if column in written
             )
             if not whole or lane % size or lane + last - first > block.channels:
                 return None

@@ -270,16 +270,24 @@ class _Costs:
         batch = self._graph.ops[run.first].out.shape[0]
         share = run.images / batch
         slices = -(-batch // run.images)
+        peak = self._peak(run, share)
+        missing = max(peak - self._room, 0)
+        moved = missing * self._config.lanes * 2 / self._config.dram_bytes_per_cycle
+        return self._time(run, share, slices, peak) + _SPILL * moved * slices
+
+    def _time(self, run: Run, share: float, slices: int, peak: float) -> float:
         ops = self._ops[run.first : run.end]
         times = [max(share * cost.compute, cost.fetch) + _OVERHEAD for cost in ops]
-        cycles = slices * sum(times)
-        if run.end == len(self._ops):  # results leave from the end of the first slice on
-            before = sum(times[:-1])
-            fetches = slices * sum(cost.fetch for cost in ops) - sum(c.fetch for c in ops[:-1])
-            cycles = before + max(cycles - before, self._store + fetches)
-        missing = max(self._peak(run, share) - self._room, 0)
-        moved = missing * self._config.lanes * 2 / self._config.dram_bytes_per_cycle
-        return cycles + _SPILL * moved * slices
+        if run.end < len(self._ops):
+            return slices * sum(times)
+        weights = slices * sum(cost.fetch for cost in ops)
+        words = weights * self._config.dram_bytes_per_cycle / self._config.lanes
+        idle = all(cost.compute >= cost.fetch for cost in ops)
+        if slices > 1 and idle and peak + words <= self._room:  # tiles may come before, and wait
+            times, weights = [share * cost.compute + _OVERHEAD for cost in ops], 0.0
+        before = sum(times[:-1])  # results leave from the end of the first slice on
+        last = self._store / slices
+        return before + max(slices * sum(times) - before + last, self._store + weights)
 
     def _peak(self, run: Run, share: float) -> float:
         """Most words that are live at an operation of the run."""

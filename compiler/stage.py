@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hpu.compiler.allocate import lifetimes, tensor_words
+from hpu.compiler.allocate import home, lifetimes, tensor_words
 from hpu.compiler.cells import mapping_of
 from hpu.compiler.ir import Conv, Graph, Op, Quant, Stage, Staged, Tensor
 from hpu.hw.config import Config
 from hpu.hw.isa import INSTRUCTION_BYTES
+from hpu.runtime.layout import tensor_bytes
 
 __all__ = ["stage_weights"]
 
@@ -81,18 +82,40 @@ def _plan(graph: Graph, config: Config) -> list[_Plan]:
     tile_cycles = _SPARE * config.rows * config.cols / config.dram_bytes_per_cycle
     plans: list[_Plan] = []
     wanted: list[_Want] = []
-    for index in reversed(range(len(graph.ops))):
-        op = graph.ops[index]
+    for index, load in reversed(list(enumerate(_loads(graph, config)))):
         wanted = _kept(wanted, max(free[index], 0) // config.rows)
-        if not isinstance(op, Conv):
-            continue
-        cost = mapping_of(op, config)
-        spare = cost.busy - _SPARE * cost.fetch * cost.parts
-        if spare > 0:
-            plans += _served(wanted, index, int(spare / tile_cycles))
+        if load.late > 0:
+            wanted.append(_Want(index, _chosen(load.tiles, load.late / load.fetch)))
         else:
-            wanted.append(_Want(index, _chosen(cost.passes, -spare / (cost.fetch * cost.parts))))
+            plans += _served(wanted, index, int(-load.late / tile_cycles))
     return plans
+
+
+@dataclasses.dataclass(frozen=True)
+class _Load:
+    """A convolution's tiles, the cycles in which they come, and by how many they come late."""
+
+    tiles: int
+    fetch: float
+    late: float
+
+
+def _loads(graph: Graph, config: Config) -> Iterator[_Load]:
+    """What every operation asks of the DRAM, behind what those before have not got yet."""
+    outputs = {host.tensor for host in graph.outputs}
+    waiting = 0.0
+    for op in graph.ops:
+        store = 0.0
+        if home(op.out).name in outputs:
+            store = tensor_bytes(op.out.stored, config) / config.dram_bytes_per_cycle
+        if isinstance(op, Conv):
+            cost = mapping_of(op, config)
+            fetch = _SPARE * cost.fetch * cost.parts
+            load = _Load(cost.passes, fetch, waiting + fetch + store - cost.busy)
+        else:
+            load = _Load(0, 1.0, min(waiting + store - tensor_words(op.out, config), 0.0))
+        waiting = max(load.late - load.fetch, 0.0) if load.tiles else max(waiting + store, 0.0)
+        yield load
 
 
 @dataclasses.dataclass
