@@ -233,7 +233,8 @@ class Unary(Op):
 class Move(Op):
     """Elements of ``x`` (source 0) and ``others`` at other places; ``pieces`` write each once.
 
-    Channels that no reader uses may be left unwritten. All have the quantisation ``result``. ``fill`` is the byte of pieces without a source.
+    Channels that no reader uses may be left unwritten. All have the quantisation ``result``.
+    ``fill`` is the byte of pieces without a source.
     """
 
     pieces: tuple[Piece, ...]

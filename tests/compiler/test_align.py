@@ -8,8 +8,7 @@ from hpu.compiler.backend import compile_graph, macs
 from hpu.compiler.ir import Conv, Move
 from hpu.compiler.pieces import FILL, box
 from hpu.hw.config import by_name
-from hpu.hw.isa import Unit
-from hpu.sim.decode import decode
+from hpu.sim.cycles import predict
 
 LAB, FULL = by_name("lab-16"), by_name("hai-v1")
 
@@ -60,17 +59,13 @@ def test_parts_begin_at_lane_groups_and_gaps_have_no_weight(random_graphs):
     assert macs(reader) == 2 * 2 * 2 * 9 * 4 * 22, "as the network defines it"
 
 
-def test_the_array_permutes_nothing(random_graphs):
-    program = compile_graph(_network(random_graphs, 1, (100, 60)), FULL)
-    moves = [node for node in program.nodes if node.op_type == "Move"]
-    instructions = decode(program.instructions, FULL)
-    units = {
-        i.entry.unit
-        for node in moves
-        for i in instructions[node.first : node.first + node.count]
-        if i.entry is not None
-    }
-    assert moves and Unit.MATRIX not in units
+def test_aligned_parts_come_sooner(random_graphs, monkeypatch):
+    graph = _network(random_graphs, 1, (680, 680))
+    aligned = compile_graph(graph, FULL)
+    monkeypatch.setattr("hpu.compiler.backend.align_concats", lambda graph, _config: graph)
+    plain = compile_graph(graph, FULL)
+    cycles = [predict(program.instructions, FULL).cycles for program in (aligned, plain)]
+    assert cycles[0] < cycles[1] - 2000
 
 
 @pytest.mark.parametrize(

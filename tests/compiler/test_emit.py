@@ -13,7 +13,8 @@ def test_instruction_and_tokens():
     (one,) = emitter.instructions
     assert one.unit == Unit.WEIGHTS
     values = BY_NAME["WEIGHTS"].decode(one.with_tokens(4, 16))
-    assert values == {"opcode": 2, "wait": 4, "signal": 16, "dram": 64, "rows": 3, "width": 2}
+    own = {"dram": 64, "rows": 3, "width": 2, "source": 0, "a_base": 0}
+    assert values == {"opcode": 2, "wait": 4, "signal": 16} | own
 
 
 def test_refuses_a_value_beyond_its_domain():
