@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from hpu.compiler.ir import Binary, Conv, Depthwise, Graph, Op, Pool, Residual, Tensor, Unary
 from hpu.compiler.packing import passes_of
 from hpu.compiler.sweep import Geometry, sweep_of
+from hpu.compiler.tiling import slow_part
 from hpu.compiler.windows import window_cycles
 from hpu.hw.config import Config
 from hpu.runtime.cell import PLAIN, Cell, Shape
@@ -167,7 +168,8 @@ def _mapped(
         passes += len(found)
         size += sum(one.rows for one in found) * pitch
         moves += len(target.moves)
-    parts = -(-sweep.units // config.acc_depth) if passes > len(sweep.targets) else 1
+    part = config.acc_depth if moves == len(sweep.targets) else slow_part(config)
+    parts = -(-sweep.units // part) if passes > len(sweep.targets) else 1
     return Mapped(
         passes=passes,
         pixels=math.prod(sweep.unit),

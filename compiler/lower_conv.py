@@ -19,6 +19,7 @@ from hpu.compiler.tiling import (
     acc_pieces,
     growing,
     piece_words,
+    slow_part,
     split,
     tiles,
 )
@@ -149,7 +150,7 @@ class _Lowering:
         if all(len(target.moves) == 1 for target in self.sweep.targets):
             return acc_pieces(tile, self.config, self.plan.piece)
         limit = min(self.config.acc_depth // 4, self.plan.piece)
-        return [split(part, limit) for part in split(tile, self.config.acc_depth * 5 // 8)]
+        return [split(part, limit) for part in split(tile, slow_part(self.config))]
 
     def _gathers(self) -> bool:
         """Whether several drains make a piece that passes through a slot."""

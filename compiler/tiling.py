@@ -17,6 +17,7 @@ __all__ = [
     "largest_piece",
     "piece_words",
     "shrinking",
+    "slow_part",
     "split",
     "tiles",
     "window",
@@ -199,6 +200,14 @@ def growing(region: Region, images: int, most: int) -> Iterator[Region]:
 
 def _even(total: int, limit: int) -> int:
     return -(-total // -(-total // limit))
+
+
+def slow_part(config: Config) -> int:
+    """Words of the parts of a result of which every row takes several moves.
+
+    Draining one takes longer than its last pass, so that the next must find room meanwhile.
+    """
+    return max(config.acc_depth * 5 // 8, 1)
 
 
 def piece_words(words: int, config: Config) -> int:
