@@ -131,9 +131,8 @@ class _Lowering:
                 for number in numbers:  # those of a word share its slot
                     self._group(number, next(groups([piece])), views, fetch=True)
         elif all(len(self.passes(number)) == 1 for number in numbers):
-            limit = min(piece_words(tile.words, self.config), self.plan.piece)
             for number in numbers:  # nothing is added up: one tile serves every piece
-                for index, group in enumerate(groups(split(tile, limit), most)):
+                for index, group in enumerate(groups(split(tile, self._piece(tile)), most)):
                     self._group(number, group, views, fetch=index == 0)
         else:
             for pieces in self._parts(tile):
@@ -149,8 +148,13 @@ class _Lowering:
         """
         if all(len(target.moves) == 1 for target in self.sweep.targets):
             return acc_pieces(tile, self.config, self.plan.piece)
-        limit = min(self.config.acc_depth // 4, self.plan.piece)
-        return [split(part, limit) for part in split(tile, slow_part(self.config))]
+        return [split(part, self._piece(tile)) for part in split(tile, slow_part(self.config))]
+
+    def _piece(self, tile: Region) -> int:
+        """Units of the pieces that go from unit to unit; few where each takes several moves."""
+        several = any(len(target.moves) > 1 for target in self.sweep.targets)
+        words = self.config.acc_depth // 4 if several else piece_words(tile.words, self.config)
+        return min(words, self.plan.piece)
 
     def _gathers(self) -> bool:
         """Whether several drains make a piece that passes through a slot."""
