@@ -8,6 +8,7 @@ while the array is the slower.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -261,6 +262,7 @@ class _Costs:
         self._made = {op.out.name: index for index, op in enumerate(graph.ops)}
         self._last = {t.name: i for i, op in enumerate(graph.ops) for t in op.inputs}
         self._last |= {host.tensor: len(graph.ops) for host in graph.outputs}
+        self._before = self._live_before()
         self._ops = [_OpCost.of(op, config) for op in graph.ops]
         out = tensor_bytes(graph.ops[-1].out.stored, config)
         self._store = out / config.dram_bytes_per_cycle
@@ -291,7 +293,7 @@ class _Costs:
 
     def _peak(self, run: Run, share: float) -> float:
         """Most words that are live at an operation of the run."""
-        whole = sum(self._words[name] for name in self._across(run))
+        whole = self._across(run)
         live: dict[str, float] = {}
         peak = 0.0
         for index in range(run.first, run.end):
@@ -319,13 +321,19 @@ class _Costs:
         made = self._made.get(name, -1)
         return run.first <= made and self._last.get(name, made) < run.end
 
-    def _across(self, run: Run) -> Iterator[str]:
-        """Tensors that live, whole, while the run does."""
+    def _across(self, run: Run) -> int:
+        """Words of the tensors that live, whole, while the run does."""
+        names = (self._graph.ops[index].out.name for index in range(run.first, run.end))
+        after = (name for name in names if run.end <= self._last.get(name, -1))
+        return self._before[run.first] + sum(self._words[name] for name in after)
+
+    def _live_before(self) -> list[int]:
+        """For every operation the words of what is made before it and read by it or later."""
+        changes = [0] * (len(self._graph.ops) + 2)
         for name, made in self._made.items():
-            if made < run.first <= self._last.get(
-                name, made
-            ) or run.first <= made < run.end <= self._last.get(name, made):
-                yield name
+            changes[made + 1] += self._words[name]
+            changes[max(self._last.get(name, made), made) + 1] -= self._words[name]
+        return list(itertools.accumulate(changes))
 
 
 @dataclasses.dataclass(frozen=True)
