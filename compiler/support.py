@@ -117,7 +117,7 @@ def clip(node: Node) -> None:
     """With constant bounds; joins the operator before it."""
 
 
-@_operator(*FUNCTIONS)
+@_operator(*FUNCTIONS, "QLinearSigmoid", "QLinearLeakyRelu")
 def function(node: Node) -> None:
     """Of one activation and constants per tensor or per channel: a table of the results."""
 

@@ -1,8 +1,9 @@
 """The QOperator form: one node that reads bytes and writes bytes."""
 
+import onnx
 from onnx import helper
 
-from hpu.compiler.importer import add, conv, dense, matmul, moves, pool
+from hpu.compiler.importer import add, conv, dense, matmul, moves, pool, unary
 from hpu.compiler.importer.build import Builder
 from hpu.compiler.importer.node import Node
 from hpu.compiler.importer.quantisation import meet, onnx_quant, quant_constant
@@ -16,6 +17,7 @@ __all__ = [
     "qlinear_binary",
     "qlinear_concat",
     "qlinear_conv",
+    "qlinear_function",
     "qlinear_global_average_pool",
     "qlinear_matmul",
 ]
@@ -92,6 +94,18 @@ def qlinear_binary(builder: Builder, node: Node) -> Activation:
     plain.op_type, plain.name = node.op_type, node.name
     pending = (add.add if real == "Add" else add.binary)(builder, plain)
     return builder.emit(pending, node.output, _result(node, 6, read[0]))
+
+
+def qlinear_function(builder: Builder, node: Node) -> Activation:
+    """QLinearSigmoid and QLinearLeakyRelu of com.microsoft: tables."""
+    value = _read(builder, node, 0)
+    plain = _with(node, [Activation(value.base, value.flat, real=True)])
+    plain.proto = onnx.NodeProto()
+    plain.proto.CopyFrom(node.proto)
+    plain.proto.op_type, plain.proto.domain = node.op_type.removeprefix("QLinear"), ""
+    del plain.proto.input[1:]
+    pending = unary.function(builder, plain)
+    return builder.emit(pending, node.output, _result(node, 3, value))
 
 
 def qlinear_concat(builder: Builder, node: Node) -> Activation:

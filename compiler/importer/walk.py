@@ -96,6 +96,8 @@ OPERATORS: dict[str, Import] = {
     "QGemm": qlinear.q_gemm,
     "QLinearAdd": qlinear.qlinear_binary,
     "QLinearMul": qlinear.qlinear_binary,
+    "QLinearSigmoid": qlinear.qlinear_function,
+    "QLinearLeakyRelu": qlinear.qlinear_function,
     "QLinearAveragePool": qlinear.qlinear_average_pool,
     "QLinearGlobalAveragePool": qlinear.qlinear_global_average_pool,
 }

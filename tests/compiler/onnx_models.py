@@ -8,6 +8,8 @@ from onnx import TensorProto, helper, numpy_helper
 CUSTOM = {
     "QGemm",
     "QLinearAdd",
+    "QLinearLeakyRelu",
+    "QLinearSigmoid",
     "QLinearMul",
     "QLinearAveragePool",
     "QLinearConcat",

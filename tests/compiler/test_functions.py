@@ -134,6 +134,19 @@ def test_swish_with_its_sigmoid_quantised(models, check):
     assert [type(each) for each in graph.ops] == [ir.Unary, ir.Mul]
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("op,attributes", [("Sigmoid", {}), ("LeakyRelu", {"alpha": 0.2})])
+def test_qlinear_functions(models, check, op, attributes, dtype):
+    """onnxruntime's kernels round the table's numbers in another way: within one byte."""
+    rng = np.random.default_rng(5)
+    m = models.Maker(rng)
+    x, y = m.quant(dtype, 0.05), m.quant(dtype, 0.02)
+    value = m.q(m.input([2, 3, 9, 10]), x)
+    m.output(m.dq(m.node(f"QLinear{op}", value, *x, *y, **attributes), y))
+    graph = check(m.model(), rng, 1)
+    assert [type(each) for each in graph.ops] == [ir.Unary]
+
+
 def test_one_function_read_twice(models, check):
     rng = np.random.default_rng(6)
     m = models.Maker(rng)
