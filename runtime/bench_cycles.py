@@ -19,6 +19,7 @@ _WORST = 3.0
 )
 def cycle_model_error() -> Found:
     """Mean error of the predicted cycles, in percent of the cycles in RTL."""
+    from hpu.runtime.bench_networks import predicted
     from hpu.runtime.cycle_check import compare, layers, small_networks
 
     lab, full = by_name("lab-16"), by_name("hai-v1")
@@ -27,6 +28,7 @@ def cycle_model_error() -> Found:
     found = {"lab-16": compare(programs, lab)}
     programs = [*layers(full, 6, seed=0, edge=14, channels=300)]
     programs += small_networks(full, edge=10, channels=64)
+    programs.append(("mlp1", predicted("mlp1", 168).program))
     found["hai-v1"] = compare(programs, full)
     errors = {name: [100 * abs(one.error) for one in parts] for name, parts in found.items()}
     return Found(*judged(errors))
