@@ -21,7 +21,7 @@ RECURRENT = {
     "RNN": (("h",), ("Tanh",)),
 }
 #: A longer sequence is left as it is.
-MOST_STEPS = 256
+MOST_STEPS = 100
 #: Functions whose defaults are those of the operators of the same names.
 _FUNCTIONS = ("Relu", "Tanh", "Sigmoid", "LeakyRelu", "HardSigmoid", "Elu", "Softsign", "Softplus")
 

@@ -174,7 +174,7 @@ def _channels_first(node: Node) -> None:
 
 @_operator("LSTM", "GRU", "RNN")
 def recurrent(node: Node) -> None:
-    """In float models quantised here: written out as products and functions, up to 256 steps."""
+    """In float models quantised here: written out as products and functions, up to 100 steps."""
     node.refuse(
         "it is written out only where a float model is quantised here, with constant weights, "
         f"known sizes, whole sequences and up to {MOST_STEPS} steps"
