@@ -17,6 +17,7 @@ from hpu.compiler.importer.load import (
 )
 from hpu.compiler.partition import HostPart, HpuPart, Partition, partition
 from hpu.compiler.quantise import is_float, quantise
+from hpu.compiler.recurrent import unroll
 from hpu.hw.config import Config
 from hpu.runtime.agreement import tensors
 from hpu.runtime.compare_float import float_twin
@@ -266,6 +267,7 @@ class _Bound:
             bound = load_model(original, size if symbolic_batch(original) else None)
             if _batch(bound) != _batch(model):
                 bound = load_model(original, size)
+            unroll(bound)  # so that its steps have the names that they have in the quantised model
             self._names = _found(aliases(model), names, bound)
             self._real = Tapped(bound, self._names.values())
             return "the float model"

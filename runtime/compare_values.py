@@ -45,6 +45,8 @@ class Tapped:
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The values by name; of ``feeds`` those that the model takes are used."""
+        if not self.names:
+            return {}
         own = {entry.name: feeds[entry.name] for entry in self._session.get_inputs()}
         try:
             return dict(zip(self.names, self._session.run(self.names, own), strict=True))
