@@ -95,7 +95,7 @@ def _roofline_plot(rows: list[Row], path: Path) -> Path:
     axes.set_xticks(range(len(rows)), [str(row["workload"]) for row in rows])
     axes.set_ylabel("share of the roofline, %")
     axes.set_ylim(0, 100)
-    axes.legend(loc="lower left")
+    figure.legend(loc="outside upper center", ncols=len(series), frameon=False)
     return _saved(figure, path)
 
 
