@@ -74,7 +74,7 @@ def test_tensors_of_other_operations_stay_plain(random_graphs):
         ((8, 56, 56, 144), {Cell(8, 1, 1, 16, 32), Cell(4, 1, 1, 16, 64)}),
         ((1, 7, 7, 2048), set()),
     ],
-    ids=str,
+    ids=["64 channels", "144 channels", "2048 channels"],
 )
 def test_candidates(shape, found):
     cells = candidates(shape, FULL)
