@@ -17,6 +17,7 @@ from hpu.compiler.importer.load import first_line, model_inputs
 from hpu.compiler.modern import modern
 from hpu.compiler.qdq import join_functions, restore_clips, restore_constants, without_unread
 from hpu.compiler.recurrent import unroll
+from hpu.compiler.submodel import with_names
 from hpu.compiler.support import quantised_operators
 
 __all__ = ["is_float", "quantise"]
@@ -88,7 +89,7 @@ def quantise(model: onnx.ModelProto, calibration: CalibrationData | None) -> onn
         onnx.save(model, source)
         with quiet():
             _fold(source, folded)
-        plain = _named(_with_flat_biases(onnx.load(folded)))
+        plain = with_names(_with_flat_biases(onnx.load(folded)))
         onnx.save(plain, folded)
         ranges, remarks = measure_ranges(folded, samples, given, folder)
         _quantise_file(folded, target, ranges, given)
@@ -105,16 +106,6 @@ def _fold(source: Path, target: Path) -> None:
     if unroll(model):
         onnx.save(without_unread(model), source)
         quant_pre_process(source, target, skip_symbolic_shape=True)
-
-
-def _named(model: onnx.ModelProto) -> onnx.ModelProto:
-    """``model`` itself; every node has a name of its own, by which it is found again."""
-    names: set[str] = set()
-    for node in model.graph.node:
-        if not node.name or node.name in names:
-            node.name = f"{node.op_type}/{node.output[0]}"
-        names.add(node.name)
-    return model
 
 
 def _with_flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from hpu.compiler.frontend import import_model
 from hpu.compiler.recurrent import MOST_STEPS, unroll
 from hpu.compiler.reference import compare
+from hpu.runtime.compare import compare as compare_layers
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 STEPS, BATCH, INPUTS, HIDDEN = 5, 3, 6, 8
@@ -187,3 +188,13 @@ def test_quantised(models, naive, kind, variant, least):
         found = sqnr(got, want)
 
         assert found >= least, f"{host.name}: {found:.1f} dB"
+
+
+def test_steps_are_compared_with_the_float_layer():
+    model = layer("GRU", np.random.default_rng(4))
+    samples = {"x": np.random.default_rng(5).normal(size=(80, 3, INPUTS)).astype(np.float32)}
+    feeds = {"x": samples["x"][:STEPS]}
+    found = compare_layers(model, feeds, config="lab-16", calibration=samples)
+    assert found.reference == "the float model"
+    steps = [each for each in found.layers if each.nodes and each.nodes[0].startswith("layer/Gemm")]
+    assert len(steps) >= 3 * STEPS
