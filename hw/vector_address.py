@@ -33,8 +33,8 @@ class StepLayout(data.StructLayout):
     """
 
     def __init__(self, config: Config):
-        flags = ("read", "acc", "item", "operand", "first", "last", "inside", "opening", "final")
-        flags += ("hazard", "fault")
+        flags = ["read", "acc", "item", "operand", "first", "last", "inside", "opening", "final"]
+        flags += ["hazard", "fault"]
         super().__init__(
             {
                 **dict.fromkeys(flags, 1),

@@ -220,5 +220,5 @@ def _scale(value: Value) -> np.float32:
 
 
 def _described(name: str, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
-    sizes = ["batch", *shape]
+    sizes: list[str | int] = ["batch", *shape]
     return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes)
