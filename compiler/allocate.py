@@ -19,6 +19,7 @@ __all__ = [
     "Space",
     "allocate",
     "describe",
+    "followers",
     "home",
     "lifetimes",
     "refusal",
@@ -121,13 +122,13 @@ def allocate(
     """
     in_dram, arrangements = _fetched(graph), _ARRANGEMENTS
     while True:
-        for early in (_followers(graph), {}):
+        for early in (followers(graph), {}):
             attempt = _Attempt(graph, config, planner, in_dram, early=early)
             failed = attempt.run()
             if failed is None:
                 return attempt.bases, attempt.scratch
         assert failed is not None
-        for early in (_followers(graph), {}) if arrangements else ():
+        for early in (followers(graph), {}) if arrangements else ():
             places = _arranged(graph, config, in_dram, early)
             if places is not None:
                 arrangements -= 1
@@ -137,8 +138,8 @@ def allocate(
         in_dram |= _family(graph, _victim(graph, failed, attempt, config))
 
 
-def _followers(graph: Graph) -> dict[int, Tensor]:
-    """The result of the vector operation that follows a convolution, by that one's number."""
+def followers(graph: Graph) -> dict[int, Tensor]:
+    """Results of vector operations that follow a convolution, by that one's number."""
     found: dict[int, Tensor] = {}
     product = None
     for index, op in enumerate(graph.ops):

@@ -2,7 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from hpu.compiler.allocate import Scratch, describe, lifetimes, tensor_words
+import msgspec
+
+from hpu.compiler.allocate import (
+    Scratch,
+    describe,
+    followers,
+    home,
+    lifetimes,
+    tensor_words,
+)
 from hpu.compiler.ir import Graph
 from hpu.hw.config import Config
 from hpu.runtime.layout import tensor_bytes
@@ -24,7 +33,32 @@ def residences(
     """
     lives = lifetimes(graph)
     found = [*_tensors(graph, config, bases, lives), *_buffers(graph, scratch)]
-    return (*found, *_dram(graph, config, addresses, lives))
+    return (*_reserved(graph, found), *_dram(graph, config, addresses, lives))
+
+
+def _reserved(graph: Graph, found: Sequence[Residence]) -> list[Residence]:
+    """``found``, with places from the convolution before on, where they lie apart from its own.
+
+    The results that were placed so may be written while the convolution goes on.
+    """
+    starts = {home(tensor).name: index for index, tensor in followers(graph).items()}
+    return [
+        msgspec.structs.replace(held, first=starts[held.name])
+        if held.kind == "tensor" and _apart(held, starts.get(held.name, held.first), found)
+        else held
+        for held in found
+    ]
+
+
+def _apart(held: Residence, start: int, found: Sequence[Residence]) -> bool:
+    """Whether nothing else is at the place of ``held`` from ``start``, which is earlier, on."""
+    return start < held.first and all(
+        other.last < start
+        or other.first >= held.first
+        or other.base + other.size <= held.base
+        or held.base + held.size <= other.base
+        for other in found
+    )
 
 
 def _tensors(
