@@ -14,9 +14,14 @@ SHAPES = {
     "pairs": {"cols": 8, "group": 2, "acc_depth": 16, "axi_bytes": 8},
     "one-group": {"cols": 8, "group": 8, "acc_depth": 16, "axi_bytes": 8},
 }
+#: The others in the full run.
+QUICK = {"lab"}
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "shape",
+    [pytest.param(s, marks=[] if s in QUICK else pytest.mark.slow) for s in SHAPES],
+)
 def test_accumulators(shape):
     config = dataclasses.replace(by_name("lab-16"), name=shape, **SHAPES[shape])
     simulate(

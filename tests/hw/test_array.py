@@ -16,9 +16,14 @@ SHAPES = {
     "tall": {"rows": 20, "cols": 4, "tile": 4, "axi_bytes": 4},
     "single": {"rows": 8, "cols": 8, "tile": 8},
 }
+#: The others in the full run.
+QUICK = {"tall", "single"}
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "shape",
+    [pytest.param(s, marks=[] if s in QUICK else pytest.mark.slow) for s in SHAPES],
+)
 def test_array(shape):
     config = dataclasses.replace(by_name("lab-16"), name=shape, **SHAPES[shape])
     simulate(

@@ -18,9 +18,8 @@ SHAPES = {
     "many-tiles": {"rows": 24, "cols": 16, "tile": 4, "weight_tiles": 3, "axi_bytes": 8},
     "small-group": {"rows": 8, "cols": 16, "group": 2, "tile": 4, "axi_bytes": 4},
 }
-
-
-QUICK = {"lab", "wide"}
+#: The others in the full run.
+QUICK = {"lab"}
 
 
 @pytest.mark.parametrize(
