@@ -53,12 +53,13 @@ def test_the_demo_on_the_whole_machine_in_rtl(tmp_path):
         measured = demo.measured(images, progress)
     assert demo.sound(demo.scores(), agreed), agreed
     assert agreed.devices.total > 30_000
-    assert measured.profile.attributed == 1
-    assert sum(node.cycles or 0 for node in measured.profile.nodes) == measured.profile.cycles
+    (part,) = measured.programs
+    assert part.profile.attributed == 1
+    assert sum(node.cycles or 0 for node in part.profile.nodes) == part.profile.cycles
     console = Console(file=io.StringIO(), width=120)
     demo.show_agreement(console, agreed, len(images))
     demo.show_profile(console, measured)
-    demo.write_files(console, measured, len(images), tmp_path)
+    demo.write_files(console, measured, tmp_path)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "RTL = functional: " in text and "operators equal to onnxruntime: " in text
     assert (tmp_path / "report.html").exists() and (tmp_path / "digits.perfetto-trace").exists()
