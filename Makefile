@@ -16,7 +16,7 @@ setup: $(READY) ## virtual environment with every pinned dependency
 $(READY): pyproject.toml .ci/check-tools
 	@.ci/check-tools "$(PYTHON)"
 	"$(PYTHON)" -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,fpga]'
 	@touch $@
 
 demo: $(READY) ## ONNX to program to the 256x256 machine in RTL, compared byte for byte
