@@ -19,19 +19,23 @@ _ZERO_WORDS = re.compile(r"  initial begin\n((?:    (?:\\\S+ |\w+)\[\d+\] = \d+'
 _LAST_WORD = re.compile(r"    (\S+ ?)\[(\d+)\] = (\d+)'h0+;\n\Z")
 
 
-def instance(component: wiring.Component, name: str, *, within: bool = False) -> Instance:
+def instance(
+    component: wiring.Component, name: str, *, within: bool = False, domain: str = "sync"
+) -> Instance:
     """``component`` as a black box called ``name``, connected to the component's own port signals.
 
     The parent drives and reads ``component``'s ports as if it were an ordinary submodule.
     Components of one name must be built from equal parameters: only the first is emitted. With
     ``within`` the module's text is part of its parent's (a memory that stands many times in one
-    block and is too small for a block of its own); only one block may have it then.
+    block and is too small for a block of its own); only one block may have it then. Its ``sync``
+    is the parent's ``domain``.
     """
     ports = []
     for path, member, value in component.signature.flatten(component):
         kind = "i" if member.flow == wiring.In else "o"
         ports.append((kind, "__".join(map(str, path)), Value.cast(value)))
-    box = Instance(name, ("i", "clk", ClockSignal()), ("i", "rst", ResetSignal()), *ports)
+    clock, reset = ClockSignal(domain), ResetSignal(domain)
+    box = Instance(name, ("i", "clk", clock), ("i", "rst", reset), *ports)
     box.component, box.within = component, within
     component._MustUse__used = True  # it is elaborated by verilog(), not by its parent
     return box

@@ -27,8 +27,8 @@ __all__ = ["Hpu"]
 class Hpu(wiring.Component):
     """One HPU: AXI4 manager ``m_axi``, AXI4-Lite subordinate ``s_axil``, level interrupt ``irq``.
 
-    ``trace`` shows for each unit when an instruction is handed to it (``start``) and when it is
-    done (``end``), with its index; for observation only.
+    ``busy`` and ``fault`` are those of STATUS. ``trace`` shows for each unit when an instruction is
+    handed to it (``start``) and when it is done (``end``), with its index; for observation only.
     """
 
     def __init__(self, *, config: Config):
@@ -40,6 +40,8 @@ class Hpu(wiring.Component):
                 "m_axi": Out(Axi4(config)),
                 "s_axil": In(AxiLite(REGISTER_ADDR_BITS)),
                 "irq": Out(1),
+                "busy": Out(1),
+                "fault": Out(1),
                 "trace": Out(wiring.Signature(traces)),
             }
         )
@@ -186,6 +188,8 @@ class Hpu(wiring.Component):
         with m.If(control.end & registers.irq_enable[0]):
             m.d.sync += self.irq.eq(1)
         m.d.comb += [
+            self.busy.eq(control.busy),
+            self.fault.eq(control.fault),
             registers.status_busy.eq(control.busy),
             registers.status_done.eq(control.done),
             registers.status_fault.eq(control.fault),

@@ -1,0 +1,49 @@
+"""What a board file says: the part, the clock, the pads in use and the machine's configuration."""
+
+import dataclasses
+from collections.abc import Callable
+
+from hpu.hw.config import CONFIGS, Config
+
+__all__ = ["Board", "Sdram"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sdram:
+    """A single-data-rate SDRAM; its config's ``addr_bits`` cover exactly its bytes."""
+
+    #: Bits of a row, of a column and of a bank address.
+    row_bits: int
+    col_bits: int
+    bank_bits: int
+    #: Bytes of a data word.
+    word_bytes: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Board:
+    """One FPGA board.
+
+    Memory is the board's SDRAM where ``sdram`` says so, otherwise block RAM of the FPGA; either
+    has exactly the configuration's address space.
+    """
+
+    name: str
+    title: str
+    #: Makes the board's platform of amaranth-boards.
+    platform: Callable[[], object]
+    #: ``"ecp5"`` or ``"gowin"``.
+    family: str
+    config_name: str
+    #: The oscillator, in Hz; the machine's clock is the configuration's.
+    oscillator_hz: int
+    #: Line rate of the serial link.
+    baud: int
+    #: Status LEDs.
+    leds: int
+    sdram: Sdram | None = None
+
+    @property
+    def config(self) -> Config:
+        """The machine's configuration."""
+        return CONFIGS[self.config_name]

@@ -1,0 +1,17 @@
+"""Radiona ULX3S with an LFE5U-85F: 32 MB of SDRAM, FT231X serial."""
+
+from amaranth_boards.ulx3s import ULX3S_85F_Platform
+
+from hpu.hw.boards.board import Board, Sdram
+
+BOARD = Board(
+    name="ulx3s-85f",
+    title="ULX3S-85F",
+    platform=ULX3S_85F_Platform,
+    family="ecp5",
+    config_name="ulx3s-85f",
+    oscillator_hz=25_000_000,
+    baud=3_000_000,
+    leds=8,
+    sdram=Sdram(row_bits=13, col_bits=9, bank_bits=2, word_bytes=2),
+)
