@@ -1,0 +1,1 @@
+"""The market's participants as programs: supplier, retriever, buyer, verifier."""

@@ -1,0 +1,1 @@
+"""Content by its hash: identifiers, files on disk, encryption for one order."""
