@@ -25,7 +25,7 @@ class PllSettings:
 
 
 def _ecp5_candidates(input_hz: int) -> Iterator[PllSettings]:
-    """All within the limits of the ECP5 data sheet: phase detector 10 to 400 MHz, VCO 400 to 800."""
+    """Those within the ECP5 data sheet: phase detector 10 to 400 MHz, VCO 400 to 800 MHz."""
     for divider, feedback in itertools.product(range(1, 41), range(1, 81)):
         if not 10e6 <= input_hz / divider <= 400e6:
             continue
