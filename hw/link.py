@@ -6,13 +6,18 @@ from amaranth.lib.wiring import In, Out
 
 from hpu.hw.axi import Axi4, AxiLite
 from hpu.hw.config import Config
-from hpu.hw.link_protocol import Identity
+from hpu.hw.link_frames import FrameReceiver, FrameSender
+from hpu.hw.link_protocol import RESPONSE_BYTES, Identity
+from hpu.hw.link_requests import Requests
 from hpu.hw.registers import REGISTER_ADDR_BITS
+from hpu.hw.uart import UartReceiver, UartTransmitter, phase_step
 
 __all__ = ["Link"]
 
 #: Bytes of requests that wait in the device.
 WINDOW_BYTES = 4096
+#: Bytes of responses that wait in the device.
+_OUT_BYTES = 2048
 
 
 class Link(wiring.Component):
@@ -38,11 +43,8 @@ class Link(wiring.Component):
     being served.
     """
 
-    def __init__(
-        self, *, config: Config, board: str, clock_hz: int, baud: int, memory_bytes: int
-    ):
-        if not 0 < 4 * baud <= clock_hz:
-            raise ValueError(f"baud must be from 1 to a quarter of {clock_hz}, not {baud!r}")
+    def __init__(self, *, config: Config, board: str, clock_hz: int, baud: int, memory_bytes: int):
+        phase_step(clock_hz, baud)
         if config.addr_bits > 32:
             raise ValueError(f"addr_bits must be at most 32 behind a link, not {config.addr_bits}")
         self._config, self._clock_hz, self._baud = config, clock_hz, baud
@@ -71,4 +73,26 @@ class Link(wiring.Component):
         return self._identity
 
     def elaborate(self, platform):
-        return Module()
+        m = Module()
+        line = {"clock_hz": self._clock_hz, "baud": self._baud}
+        m.submodules.receiver = receiver = UartReceiver(**line)
+        m.submodules.transmitter = transmitter = UartTransmitter(**line)
+        m.submodules.frames_in = frames_in = FrameReceiver(depth=WINDOW_BYTES)
+        m.submodules.frames_out = frames_out = FrameSender(depth=_OUT_BYTES, longest=RESPONSE_BYTES)
+        m.submodules.requests = requests = Requests(config=self._config, identity=self._identity)
+        wiring.connect(m, frames_in.o, requests.i)
+        wiring.connect(m, requests.o, frames_out.i)
+        wiring.connect(m, frames_out.o, transmitter.i)
+        wiring.connect(m, requests.registers, wiring.flipped(self.registers))
+        wiring.connect(m, requests.memory, wiring.flipped(self.memory))
+        m.d.comb += [
+            receiver.rx.eq(self.rx),
+            frames_in.data.eq(receiver.data),
+            frames_in.valid.eq(receiver.valid),
+            self.tx.eq(transmitter.tx),
+            requests.room.eq(frames_out.room),
+            self.reset.eq(requests.reset),
+            self.active.eq(requests.active),
+            self.busy.eq(requests.busy),
+        ]
+        return m

@@ -15,12 +15,12 @@ import struct
 
 __all__ = [
     "CRC_BYTES",
-    "CRC_RESIDUE",
     "HEADER",
     "IDENTITY",
     "MAGIC",
     "MAX_PAYLOAD",
     "REQUEST_BYTES",
+    "RESPONSE_BYTES",
     "VERSION",
     "WINDOW_FRAMES",
     "Command",
@@ -38,10 +38,10 @@ WINDOW_FRAMES = 32
 #: Session, sequence number, command, count - 1, address.
 HEADER = struct.Struct("<BBBBI")
 CRC_BYTES = 4
-#: The CRC's register, before the final inversion, after a frame with its own CRC at its end.
-CRC_RESIDUE = 0xDEBB20E3
 #: Bytes of the longest request, as it stands in the device's buffer.
 REQUEST_BYTES = HEADER.size + MAX_PAYLOAD + CRC_BYTES
+#: Bytes of the longest response before its CRC: session, sequence number, payload, status.
+RESPONSE_BYTES = 3 + MAX_PAYLOAD
 
 
 class Command(enum.IntEnum):
