@@ -300,14 +300,14 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
             i32(
                 "s_mult",
                 "ADD: multiplier of the requantised value; MUL: of the product",
-                low=-(1 << 17),
-                high=(1 << 17) - 1,
+                low=-(1 << 22),
+                high=(1 << 22) - 1,
             ),
             i32(
                 "b_mult",
                 "ADD: multiplier of the second operand",
-                low=-(1 << 17),
-                high=(1 << 17) - 1,
+                low=-(1 << 22),
+                high=(1 << 22) - 1,
             ),
             u8(
                 "weights",

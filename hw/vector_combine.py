@@ -36,8 +36,8 @@ class CombineSetting(data.StructLayout):
                 "multiply": 1,
                 "shift": 5,
                 "below": 31,
-                "s_mult": signed(18),
-                "b_mult": signed(18),
+                "s_mult": signed(23),
+                "b_mult": signed(23),
             }
         )
 
@@ -75,14 +75,16 @@ class VectorCombine(wiring.Component):
     def _total(self, m):
         """Stages 0 to 2."""
         s, b = Signal(signed(9), reset_less=True), Signal(signed(9), reset_less=True)
-        left, right = Signal(signed(27), reset_less=True), Signal(signed(27), reset_less=True)
+        left, right = Signal(signed(32), reset_less=True), Signal(signed(32), reset_less=True)
         total = Signal(signed(32), name="total", reset_less=True)
         with m.If(self.en[0]):
             m.d.sync += [s.eq(self.s - self.setting.s_zero), b.eq(self.b - self.setting.b_zero)]
         with m.If(self.en[1]):
             m.d.sync += [left.eq(s * self.setting.s_mult), right.eq(b * self.setting.b_mult)]
         with m.If(self.en[2]):
-            product = left * right[:9].as_signed()  # |s·s_mult·b| ≤ 255·2¹⁵·255 < 2³¹
+            own = left[:24].as_signed()  # of a product: |s·s_mult| ≤ 255·2¹⁵ < 2²³
+            product = own * right[:9].as_signed()
+            # |sum| ≤ 2·255·2²² < 2³¹, |product| ≤ 255·2¹⁵·255 < 2³¹
             m.d.sync += total.eq(Mux(self.setting.multiply, product, left + right))
         return total
 

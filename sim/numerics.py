@@ -28,7 +28,7 @@ MANTISSA_LOW = 1 << 23
 #: Bits of a shift that count.
 SHIFT_MASK = 63
 #: Bits of the larger multiplier of an addition.
-_ADD_BITS = 17
+_ADD_BITS = 22
 #: Bits of the multiplier of a multiplication.
 _MULTIPLY_BITS = 15
 _SHIFT_MAX = 31
@@ -166,12 +166,12 @@ def _fixed_point(ratio: float, bits: int) -> tuple[int, int]:
 def encode_add(own_scale: float, other_scale: float, out_scale: float) -> tuple[int, int, int]:
     """``(s_mult, b_mult, shift)`` of :func:`add` for two operands' scales and the result's.
 
-    The larger multiplier has 17 significant bits, unless its ratio to ``out_scale`` is below 2⁻¹⁵.
+    The larger multiplier has 22 significant bits, unless its ratio to ``out_scale`` is below 2⁻¹⁰.
 
     Raises
     ------
     ValueError
-        When a scale is not positive and finite, or a ratio is 131071 or more.
+        When a scale is not positive and finite, or a ratio is 4194303 or more.
     """
     _require_scales(own_scale, other_scale, out_scale)
     own, other = float(own_scale) / float(out_scale), float(other_scale) / float(out_scale)

@@ -245,11 +245,11 @@ class Drawer:
         values["s_group"] = self.rng.randint(0, self.config.col_groups - values["d_width"])
         if self.chance(0.6):
             values |= {"low": -128, "high": 127}
-        if self.chance(0.7):
-            values["shift"] = self.rng.randint(12, 18)
+        if self.chance(0.7):  # sums and products that are not all saturated
+            values["shift"] = self.rng.randint(17, 24)
         fits = self._place(values, "d")
         if values["operand"] == Operand.MUL:
-            values["s_mult"] >>= 2  # a product's has two bits less than a sum's
+            values["s_mult"] >>= 7  # a product's has seven bits less than a sum's
         if values["operand"] != Operand.NONE:
             fits = self._place(values, "b") and fits
         return values if fits and self._vector_source(values) else None

@@ -20,7 +20,7 @@ from hpu.compiler.importer.values import Activation, Constant, OnnxQuant, Pendin
 
 __all__ = ["resize"]
 
-#: Shares are rounded to steps of this; the machine's weights have 17 bits.
+#: Shares are rounded to steps of this, so that those which float32 computed alike are the same.
 _STEPS = 1 << 16
 #: An intermediate rounding of half a step of x must stay less than a whole step of the result.
 _MOST_RATIO = 1.9

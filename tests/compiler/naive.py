@@ -77,8 +77,8 @@ def conv(op: Conv, value: np.ndarray, residual: np.ndarray | None = None) -> np.
 
 def add(a, a_quant, b, b_quant, result, sign=1) -> np.ndarray:
     ratios = [float(q.scale) / float(result.scale) for q in (a_quant, b_quant)]
-    shift = min(31, 17 - int(np.frexp(max(ratios))[1]))
-    if round(max(ratios) * 2.0**shift) > (1 << 17) - 1:
+    shift = min(31, 22 - int(np.frexp(max(ratios))[1]))
+    if round(max(ratios) * 2.0**shift) > (1 << 22) - 1:
         shift -= 1
     mults = [round(r * 2.0**shift) for r in ratios]
     total = (a.astype(np.int64) - a_quant.zero) * mults[0]

@@ -126,7 +126,7 @@ class RandomVector:
         if v["operand"] == isa.Operand.MUL:
             v["s_mult"] = rng.choice([-32768, 32767, rng.randint(-32768, 32767)])
         v["low"], v["high"] = rng.choice([(-128, 127), (-128, 127), (v["low"], v["high"])])
-        v["shift"] = rng.choice([0, 8, 14, 17, 18, 20, 31])
+        v["shift"] = rng.choice([0, 8, 14, 18, 20, 23, 31])
         v["d_width"] = rng.randint(1, config.col_groups)
         v["s_group"] = rng.randint(0, config.col_groups - v["d_width"])
         v["d_copies"] = rng.randint(1, config.groups // v["d_width"])

@@ -195,8 +195,8 @@ def test_encode_add_refuses_scales(place, scale):
 
 
 def test_encode_add_refuses_a_large_ratio():
-    with pytest.raises(ValueError, match="ratio of scales must be less than 131071, not 200000"):
-        numerics.encode_add(200000.0, 1.0, 1.0)
+    with pytest.raises(ValueError, match="ratio of scales must be less than 4194303, not 5000000"):
+        numerics.encode_add(5000000.0, 1.0, 1.0)
 
 
 def test_encode_multiply_refuses():
@@ -223,12 +223,39 @@ def test_multiply_stays_in_int32_at_its_bounds():
     assert found.tolist() == [[-1, 0], [0, 0]]  # -255·255·2¹⁵ over 2³¹ is -0.99
 
 
-def test_encode_add_keeps_17_bits_in_the_fields():
+def test_add_stays_in_int32_at_its_bounds():
+    ends = np.array([-128, 127], np.int8)
+    for mult, first in ((-(2**22), 1), (2**22 - 1, -1)):
+        found = numerics.add(ends, ends, 127, 127, mult, mult, 31, 0)
+        assert found.tolist() == [first, 0]  # ±2·255·2²² over 2³¹ is ±0.996
+
+
+def additions_unlike_float32(seed):
+    """Of all pairs of bytes, how many have another sum than float32 makes of the real numbers."""
+    rng = np.random.default_rng(seed)
+    a, b = np.mgrid[-128:128, -128:128]
+    a_zero, b_zero, y_zero = (int(zero) for zero in rng.integers(-128, 128, 3))
+    a_scale, b_scale = scales(rng), scales(rng)
+    y_scale = np.float32((a_scale + b_scale) * rng.uniform(0.3, 1.2))
+    real = np.float32(a - a_zero) * a_scale + np.float32(b - b_zero) * b_scale
+    wanted = np.clip(np.rint(real / y_scale) + y_zero, -128, 127)
+    s_mult, b_mult, shift = numerics.encode_add(a_scale, b_scale, y_scale)
+    small = [array.astype(np.int8) for array in (a, b)]
+    found = numerics.add(*small, a_zero, b_zero, s_mult, b_mult, shift, y_zero)
+    assert np.abs(found - wanted).max() <= 1
+    return (found != wanted).sum()
+
+
+def test_additions_are_float32s():
+    assert np.mean([additions_unlike_float32(seed) for seed in range(50)]) < 1
+
+
+def test_encode_add_keeps_22_bits_in_the_fields():
     rng = np.random.default_rng(3)
     for own, other, out in np.exp2(rng.uniform(-8, 8, (2000, 3))):
         s_mult, b_mult, shift = numerics.encode_add(own, other, out)
         assert 0 <= shift <= 31 and min(s_mult, b_mult) >= 0
-        assert max(s_mult, b_mult) < 2**17 and (max(s_mult, b_mult) >= 2**16 - 1 or shift == 31)
+        assert max(s_mult, b_mult) < 2**22 and (max(s_mult, b_mult) >= 2**21 - 1 or shift == 31)
         assert abs(s_mult / 2**shift - own / out) <= 2.0 ** -(shift + 1)
     # A ratio just below a power of two must not round up out of the field.
-    assert numerics.encode_add(1 - 2**-30, 1.0, 1.0)[0] <= 2**17 - 1
+    assert numerics.encode_add(1 - 2**-30, 1.0, 1.0)[0] <= 2**22 - 1
