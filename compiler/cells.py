@@ -150,7 +150,7 @@ def best_mapping(
     """
     sides: list[Cell | None] = [cell_out if residual else None]
     if not residual and geometry.out[3] % config.group == 0:
-        sides += _columns(geometry.out, cell_out, config)
+        sides += _columns(geometry.out, cell_in, cell_out, config)
     found = (_mapped(geometry, cell_in, cell_out, config, side) for side in sides)
     return min((one for one in found if one is not None), key=lambda one: one.cycles, default=None)
 
@@ -181,11 +181,15 @@ def _mapped(
     )
 
 
-def _columns(shape: Shape, cell_out: Cell, config: Config) -> Iterator[Cell]:
-    """Cells that fill more than half of the columns, other than the result's own."""
+def _columns(shape: Shape, cell_in: Cell, cell_out: Cell, config: Config) -> Iterator[Cell]:
+    """Cells that fill more than half of the columns, other than the result's own.
+
+    They hold images that share a word of the result, or one of the input.
+    """
     if cell_out.block:
         return
-    images = (n for n in range(1, cell_out.images + 1) if cell_out.images % n == 0)
+    most = max(cell_in.images, cell_out.images)
+    images = [n for n in range(1, most + 1) if cell_in.images % n == 0 or cell_out.images % n == 0]
     for count in images:
         for rows, cols in SPATIAL:
             cell = Cell(count, rows, cols, config.group)
