@@ -23,9 +23,6 @@ create table if not exists entries(
     changed integer not null, primary key (kind, id)) without rowid;
 create index if not exists by_state on entries(kind, state);
 create table if not exists blocks(number integer primary key, hash blob not null);
-create table if not exists transactions(
-    purpose text primary key, hash blob not null, raw blob not null, outcome text not null
-    ) without rowid;
 create table if not exists facts(name text primary key, value blob not null) without rowid;
 """
 _VERSION = 1
@@ -166,30 +163,6 @@ class Journal:
         """Forget the blocks after ``after``, which the chain has replaced."""
         with self.step():
             self._database.execute("delete from blocks where number > ?", (after,))
-
-    def transaction(self, purpose: str) -> tuple[bytes, bytes, str] | None:
-        """Hash, signed bytes and outcome of the transaction that was sent for ``purpose``."""
-        return self._database.execute(
-            "select hash, raw, outcome from transactions where purpose = ?", (purpose,)
-        ).fetchone()
-
-    def open_transactions(self) -> list[str]:
-        """The purposes of the transactions whose outcome is not known yet."""
-        rows = self._database.execute("select purpose from transactions where outcome = ''")
-        return [purpose for (purpose,) in rows]
-
-    def keep_transaction(self, purpose: str, digest: bytes, raw: bytes, outcome: str = "") -> None:
-        """Note a transaction before it is sent, or its outcome after."""
-        with self.step():
-            self._database.execute(
-                "insert or replace into transactions values (?, ?, ?, ?)",
-                (purpose, digest, raw, outcome),
-            )
-
-    def drop_transaction(self, purpose: str) -> None:
-        """Forget the transaction for ``purpose``, so that another may be sent."""
-        with self.step():
-            self._database.execute("delete from transactions where purpose = ?", (purpose,))
 
     def fact(self, name: str) -> Any:
         """A single value, or None."""

@@ -36,20 +36,13 @@ def test_a_step_is_whole_or_nothing(tmp_path):
     assert journal.fact("x") == 1
 
 
-def test_blocks_and_transactions(tmp_path):
+def test_blocks(tmp_path):
     journal = Journal(tmp_path / "j")
     for number in range(10):
         journal.add_block(number, bytes([number]), keep=3)
     assert [number for number, _ in journal.blocks()] == [9, 8, 7, 6]
     journal.drop_blocks(7)
     assert journal.blocks() == [(7, b"\7"), (6, b"\6")]
-    journal.keep_transaction("commit 1", b"h", b"raw")
-    assert journal.open_transactions() == ["commit 1"]
-    journal.keep_transaction("commit 1", b"h", b"raw", "done")
-    assert journal.transaction("commit 1") == (b"h", b"raw", "done")
-    assert journal.open_transactions() == []
-    journal.drop_transaction("commit 1")
-    assert journal.transaction("commit 1") is None
 
 
 _KILLED = """
