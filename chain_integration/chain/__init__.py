@@ -1,0 +1,1 @@
+"""Chains: the one in process, any other over RPC, and the contracts deployed on them."""
