@@ -1,6 +1,5 @@
 # pragma version 0.4.3
-# pragma optimize codesize
-# pragma experimental-codegen
+# pragma optimize gas
 """
 @title Market
 @license Apache-2.0
@@ -11,21 +10,32 @@
 
 from ethereum.ercs import IERC20
 
-import merkle
-
 interface IRegistry:
     def count() -> uint256: view
-    def nodes(number: uint256) -> address: view
-    def working(account: address) -> bool: view
-    def match_terms(account: address) -> (bytes32, bytes32, uint256): view
     def lock(node: address, amount: uint256): nonpayable
     def unlock(node: address, amount: uint256): nonpayable
     def slash(node: address, amount: uint256, fault: Fault): nonpayable
     def settle(node: address, amount: uint256, work: uint256, confirmed: bool) -> uint256: nonpayable
 
+interface IOrders:
+    def order_id(order: Order) -> bytes32: view
+    def check(
+        order: Order,
+        signature: Bytes[65],
+        acceptances: DynArray[Acceptance, 3],
+        signatures: DynArray[Bytes[65], 3],
+        retriever: address,
+    ) -> (bytes32, uint256[3]): view
+
 interface IAssets:
     # Owner of a content hash and what it asks for one use; nothing for what nobody owns.
     def terms(content: bytes32) -> (address, uint256): view
+
+interface IOpenings:
+    def check(output: bytes32, wanted: Wanted, shown: Shown) -> bool: pure
+
+interface ISampling:
+    def is_verifier(id: bytes32, account: address) -> bool: view
 
 interface IDisputes:
     def open(dispute: Dispute): nonpayable
@@ -111,10 +121,24 @@ struct Quarrel:
     challenger: address
     bond: uint256  # of a challenger that is not a supplier of the order
 
+# Which leaves of the output a buyer demands, and what a supplier shows: see openings.vy.
+struct Wanted:
+    tensor: uint256
+    first: uint256
+    leaves: uint256
+
+struct Shown:
+    tensors: uint256
+    tensor: bytes32
+    tensor_path: DynArray[bytes32, 40]
+    count: uint256
+    data: Bytes[8192]
+    path: DynArray[bytes32, 128]
+
 struct Demand:
     supplier: address
-    span: uint256  # first leaf << 32 | leaves
     fee: uint256
+    wanted: Wanted
 
 event Deposited:
     account: indexed(address)
@@ -166,16 +190,12 @@ event Removed:
 event Demanded:
     id: indexed(bytes32)
     supplier: indexed(address)
-    span: uint256
+    wanted: Wanted
 
 event Answered:
     id: indexed(bytes32)
     supplier: indexed(address)
-    data: Bytes[MAX_ANSWER]
-
-event Drawn:
-    id: indexed(bytes32)
-    seed: bytes32
+    data: Bytes[8192]
 
 event Agreed:
     id: indexed(bytes32)
@@ -191,8 +211,6 @@ event Resolved:
     id: indexed(bytes32)
     guilty: indexed(address)
     proven: bool
-
-MAX_ANSWER: constant(uint256) = 8192  # 32 leaves of 256 bytes
 
 # States.
 UNKNOWN: constant(uint256) = 0
@@ -212,7 +230,6 @@ REVEAL_WINDOW: public(constant(uint256)) = 3600
 CONFIRM_WINDOW: public(constant(uint256)) = 6 * 3600
 ANSWER_WINDOW: public(constant(uint256)) = 3600
 DISPUTE_LIMIT: public(constant(uint256)) = 14 * 86400  # no dispute takes longer
-MAX_DEADLINE: public(constant(uint256)) = 30 * 86400
 
 STAKE_FACTOR: public(constant(uint256)) = 2  # stake locked, and a challenger's bond, per quote
 BOND_RATE: public(constant(uint256)) = 500  # buyer's collateral, basis points of the quotes
@@ -222,25 +239,17 @@ VERIFIER_PART: public(constant(uint256)) = 40  # the rest is the treasury's
 SPEED_BONUS: public(constant(uint256)) = 1000  # basis points for no time at all
 TOLERANCE: public(constant(uint256)) = 103  # per cent of the median work that is paid at most
 DEMAND_PART: public(constant(uint256)) = 100  # a demand costs one such part of the quote
-VERIFIERS: public(constant(uint256)) = 2
 
 LOW_96: constant(uint256) = 2**96 - 1
 
-DOMAIN_TYPE: constant(bytes32) = keccak256(
-    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-)
-ORDER_TYPE: constant(bytes32) = keccak256(
-    "Order(address buyer,bytes32 model,bytes32 config,bytes32 input,bytes32 region,uint8 redundancy,uint256 price,uint256 quote,uint256 fees,uint64 deadline,uint64 expiry,uint256 salt)"
-)
-ACCEPTANCE_TYPE: constant(bytes32) = keccak256(
-    "Acceptance(bytes32 order,address supplier,address retriever,uint256 price,uint64 expiry)"
-)
-HALF_ORDER: constant(uint256) = 57896044618658097711785492504343953926418782139537452191302581570759080747168
 
 token: public(immutable(IERC20))
 registry: public(immutable(IRegistry))
+orders: public(immutable(IOrders))
 assets: public(immutable(IAssets))
 disputes: public(immutable(IDisputes))
+openings: public(immutable(IOpenings))
+sampling: public(immutable(ISampling))
 treasury: public(immutable(address))
 
 balances: public(HashMap[address, uint256])
@@ -256,20 +265,34 @@ _owed: HashMap[bytes32, uint256[2]]  # owner 160 | fee 96
 _quarrels: HashMap[bytes32, Quarrel]
 _demands: HashMap[bytes32, Demand]
 _agreed: HashMap[bytes32, address[2]]
-seeds: public(HashMap[bytes32, bytes32])
 _buyers: HashMap[address, uint256]  # confirmed 64 | silent 64 | lost 64
 
 
 @deploy
-def __init__(token_: address, registry_: address, assets_: address, disputes_: address, treasury_: address):
+def __init__(
+    token_: address,
+    registry_: address,
+    orders_: address,
+    assets_: address,
+    disputes_: address,
+    openings_: address,
+    sampling_: address,
+    treasury_: address,
+):
     """
     @notice The addresses may be of contracts that are made later in the same deployment.
     """
-    assert empty(address) not in [token_, registry_, assets_, disputes_, treasury_], "an address is missing"
+    others: address[7] = [
+        token_, registry_, orders_, assets_, disputes_, openings_, sampling_
+    ]
+    assert empty(address) not in others and treasury_ != empty(address), "an address is missing"
     token = IERC20(token_)
     registry = IRegistry(registry_)
+    orders = IOrders(orders_)
     assets = IAssets(assets_)
     disputes = IDisputes(disputes_)
+    openings = IOpenings(openings_)
+    sampling = ISampling(sampling_)
     treasury = treasury_
 
 
@@ -293,10 +316,15 @@ def withdraw(amount: uint256):
     """
     @notice Take out any part of what many orders brought, in one transfer.
     """
-    assert self.balances[msg.sender] >= amount, "balance is too small"
-    self.balances[msg.sender] -= amount
+    self._take(msg.sender, amount)
     log Withdrawn(account=msg.sender, amount=amount)
     assert extcall token.transfer(msg.sender, amount), "transfer failed"
+
+
+@internal
+def _take(account: address, amount: uint256):
+    assert self.balances[account] >= amount, "balance is too small"
+    self.balances[account] -= amount
 
 
 @internal
@@ -304,40 +332,6 @@ def _pay(id: bytes32, account: address, amount: uint256, reason: String[16]):
     if amount != 0:
         self.balances[account] += amount
         log Paid(order=id, account=account, amount=amount, reason=reason)
-
-
-# Signatures.
-
-
-@internal
-@view
-def _digest(content: bytes32) -> bytes32:
-    domain: bytes32 = keccak256(
-        abi_encode(DOMAIN_TYPE, keccak256("HAI market"), keccak256("1"), chain.id, self)
-    )
-    return keccak256(concat(b"\x19\x01", domain, content))
-
-
-@internal
-@view
-def _order_id(order: Order) -> bytes32:
-    return self._digest(keccak256(abi_encode(ORDER_TYPE, order)))
-
-
-@internal
-@pure
-def _signed(digest: bytes32, signature: Bytes[65], signer: address) -> bool:
-    """
-    @return Whether `signer` signed; of the two forms of a signature only that with the low s counts.
-    """
-    if len(signature) != 65 or signer == empty(address):
-        return False
-    r: uint256 = convert(slice(signature, 0, 32), uint256)
-    s: uint256 = convert(slice(signature, 32, 32), uint256)
-    v: uint256 = convert(slice(signature, 64, 1), uint256)
-    if s > HALF_ORDER or v not in [27, 28]:
-        return False
-    return ecrecover(digest, v, r, s) == signer
 
 
 # Matching.
@@ -356,12 +350,11 @@ def match_order(
             Locks the buyer's money and collateral, and the suppliers' stakes.
     @return The order's id: the digest that the buyer signed.
     """
-    id: bytes32 = self._order_id(order)
+    id: bytes32 = empty(bytes32)
+    powers: uint256[3] = empty(uint256[3])
+    id, powers = staticcall orders.check(order, signature, acceptances, signatures, msg.sender)
     assert self._parties[id] == 0, "order was matched or cancelled before"
-    assert self._signed(id, signature, order.buyer), "buyer's signature is wrong"
-    self._check_order(order)
-    size: uint256 = convert(order.redundancy, uint256)
-    assert len(acceptances) == size and len(signatures) == size, "as many acceptances as the redundancy"
+    size: uint256 = len(acceptances)
     job: Job = empty(Job)
     job.buyer = order.buyer
     job.retriever = msg.sender
@@ -375,16 +368,17 @@ def match_order(
     fees: uint256 = 0
     job.royalties, fees = self._note_royalties(id, order)
     held: uint256 = job.quote * size + self._bond(job) + fees
-    assert self.balances[order.buyer] >= held, "buyer's balance is too small"
-    self.balances[order.buyer] -= held
+    self._take(order.buyer, held)
     self._content[id] = keccak256(abi_encode(order.model, order.input))
     self._match[id] = convert(msg.sender, uint256) | (job.matched << 160) | (job.deadline << 200)
     self._save(id, job)
     suppliers: DynArray[address, 3] = []
     for i: uint256 in range(size, bound=3):
-        assert acceptances[i].supplier not in suppliers, "supplier is named twice"
-        suppliers.append(acceptances[i].supplier)
-        self._take_on(id, order, i, acceptances[i], signatures[i])
+        supplier: address = acceptances[i].supplier
+        suppliers.append(supplier)
+        self._who[id][i] = convert(supplier, uint256)
+        self._terms[id][i] = acceptances[i].price | (powers[i] << 96)
+        extcall registry.lock(supplier, job.quote * STAKE_FACTOR)
     log Matched(
         id=id,
         buyer=order.buyer,
@@ -394,17 +388,6 @@ def match_order(
         held=held,
     )
     return id
-
-
-@internal
-@view
-def _check_order(order: Order):
-    assert block.timestamp <= convert(order.expiry, uint256), "order has expired"
-    assert order.redundancy >= 1 and order.redundancy <= 3, "redundancy must be 1, 2 or 3"
-    assert order.quote != 0 and order.quote <= LOW_96, "quote is out of range"
-    assert order.price <= LOW_96, "price is out of range"
-    deadline: uint256 = convert(order.deadline, uint256)
-    assert deadline != 0 and deadline <= MAX_DEADLINE, "deadline is out of range"
 
 
 @internal
@@ -427,35 +410,13 @@ def _note_royalties(id: bytes32, order: Order) -> (uint256, uint256):
     return number, fees
 
 
-@internal
-def _take_on(
-    id: bytes32, order: Order, i: uint256, acceptance: Acceptance, signature: Bytes[65]
-):
-    digest: bytes32 = self._digest(keccak256(abi_encode(ACCEPTANCE_TYPE, acceptance)))
-    assert acceptance.order == id, "acceptance is for another order"
-    assert acceptance.retriever == msg.sender, "acceptance is for another retriever"
-    assert block.timestamp <= convert(acceptance.expiry, uint256), "acceptance has expired"
-    assert acceptance.price <= order.price, "supplier asks more than the order's price"
-    assert self._signed(digest, signature, acceptance.supplier), "supplier's signature is wrong"
-    config: bytes32 = empty(bytes32)
-    region: bytes32 = empty(bytes32)
-    power: uint256 = 0
-    config, region, power = staticcall registry.match_terms(acceptance.supplier)
-    assert power != 0, "supplier has no valid resource proof or too small a stake"
-    assert order.config in [empty(bytes32), config], "supplier has another configuration"
-    assert order.region in [empty(bytes32), region], "supplier is in another region"
-    self._who[id][i] = convert(acceptance.supplier, uint256)
-    self._terms[id][i] = acceptance.price | (power << 96)
-    extcall registry.lock(acceptance.supplier, order.quote * STAKE_FACTOR)
-
-
 @external
 @nonreentrant
 def cancel(order: Order):
     """
     @notice The buyer takes an order back before it is matched.
     """
-    id: bytes32 = self._order_id(order)
+    id: bytes32 = staticcall orders.order_id(order)
     assert msg.sender == order.buyer, "only the buyer may do this"
     assert self._parties[id] == 0, "order was matched or cancelled before"
     self._parties[id] = convert(order.buyer, uint256) | (CANCELLED << 160)
@@ -803,7 +764,7 @@ def _go_on(id: bytes32, job: Job):
 
 @external
 @nonreentrant
-def demand(id: bytes32, supplier: address, first: uint256, leaves: uint256):
+def demand(id: bytes32, supplier: address, wanted: Wanted):
     """
     @notice The buyer did not get the output: a supplier has to show these leaves of it here. It
             costs the buyer a part of the quote, for the supplier.
@@ -812,45 +773,31 @@ def demand(id: bytes32, supplier: address, first: uint256, leaves: uint256):
     self._require(job, REVEALED)
     assert msg.sender == job.buyer, "only the buyer may do this"
     assert block.timestamp <= job.ends, "too late to demand"
-    assert leaves != 0 and leaves <= 32, "leaves must be 1 to 32"
-    assert first < 2**32, "first leaf is out of range"
-    share: Share = self._share(id, self._index(id, job, supplier))
-    assert not share.removed, "supplier was removed"
+    assert wanted.leaves != 0 and wanted.leaves <= 32, "leaves must be 1 to 32"
+    assert wanted.first < 2**32, "first leaf is out of range"
+    assert not self._share(id, self._index(id, job, supplier)).removed, "supplier was removed"
     fee: uint256 = job.quote // DEMAND_PART
-    assert self.balances[msg.sender] >= fee, "buyer's balance is too small"
-    self.balances[msg.sender] -= fee
-    span: uint256 = (first << 32) | leaves
-    self._demands[id] = Demand(supplier=supplier, span=span, fee=fee)
-    log Demanded(id=id, supplier=supplier, span=span)
+    self._take(msg.sender, fee)
+    self._demands[id] = Demand(supplier=supplier, fee=fee, wanted=wanted)
+    log Demanded(id=id, supplier=supplier, wanted=wanted)
     job.ends = block.timestamp + ANSWER_WINDOW
     self._enter(id, job, DEMANDED)
 
 
 @external
 @nonreentrant
-def answer(
-    id: bytes32,
-    outcome: Outcome,
-    count: uint256,
-    data: Bytes[MAX_ANSWER],
-    path: DynArray[bytes32, 128],
-):
+def answer(id: bytes32, outcome: Outcome, shown: Shown):
     """
-    @notice Show the demanded leaves of the output of `count` leaves. Of a demand beyond the end,
-            show in `path` the tree's top instead.
+    @notice Show what the buyer demanded.
     """
     job: Job = self._job(id)
     self._require(job, DEMANDED)
-    wanted: Demand = self._demands[id]
-    share: Share = self._share(id, self._index(id, job, wanted.supplier))
-    assert share.proof == self._hash(outcome), "not the supplier's outcome"
-    if (wanted.span >> 32) + (wanted.span & (2**32 - 1)) > count:
-        assert merkle._sealed(count, path[0]) == outcome.output, "not the output's top"
-    else:
-        assert merkle._open(outcome.output, count, data, [wanted.span], path, 0) == len(path), "proof has a wrong length"
+    demanded: Demand = self._demands[id]
+    self._check_outcome(id, job, demanded.supplier, outcome)
+    assert staticcall openings.check(outcome.output, demanded.wanted, shown), "not the output"
     self._demands[id] = empty(Demand)
-    self._pay(id, wanted.supplier, wanted.fee, "demand")
-    log Answered(id=id, supplier=wanted.supplier, data=data)
+    self._pay(id, demanded.supplier, demanded.fee, "demand")
+    log Answered(id=id, supplier=demanded.supplier, data=shown.data)
     job.ends = block.timestamp + CONFIRM_WINDOW
     self._enter(id, job, REVEALED)
 
@@ -858,10 +805,10 @@ def answer(
 @internal
 def _unanswered(id: bytes32, job: Job):
     changed: Job = job
-    wanted: Demand = self._demands[id]
+    demanded: Demand = self._demands[id]
     self._demands[id] = empty(Demand)
-    forfeited: uint256 = self._remove(id, job, self._index(id, job, wanted.supplier), Fault.LATE)
-    self._pay(id, job.buyer, wanted.fee, "demand")
+    forfeited: uint256 = self._remove(id, job, self._index(id, job, demanded.supplier), Fault.LATE)
+    self._pay(id, job.buyer, demanded.fee, "demand")
     self._pay(id, treasury, forfeited, "forfeit")
     changed.left -= 1
     self._go_on(id, changed)
@@ -870,47 +817,9 @@ def _unanswered(id: bytes32, job: Job):
 # Verification.
 
 
-@external
-@nonreentrant
-def draw(id: bytes32):
-    """
-    @notice Fix the verifiers by the hash of the block of the last reveal; when that is too old, by
-            the hash of this block, next time.
-    """
-    job: Job = self._job(id)
-    assert job.revealed == job.suppliers and job.state in [REVEALED, DEMANDED], "no result to verify"
-    assert self.seeds[id] == empty(bytes32), "drawn before"
-    assert block.number > job.anchor, "too early to draw"
-    if block.number > job.anchor + 256:
-        job.anchor = block.number
-        self._save(id, job)
-    else:
-        self.seeds[id] = keccak256(abi_encode(blockhash(job.anchor), id))
-        log Drawn(id=id, seed=self.seeds[id])
-
-
 @internal
 @view
-def _verifiers(id: bytes32, job: Job) -> DynArray[address, VERIFIERS]:
-    found: DynArray[address, VERIFIERS] = []
-    seed: bytes32 = self.seeds[id]
-    if seed == empty(bytes32):
-        return found
-    for k: uint256 in range(16):
-        number: uint256 = convert(keccak256(abi_encode(seed, k)), uint256) % job.table
-        account: address = staticcall registry.nodes(number)
-        if account in found or account in [job.buyer, job.retriever] or self._takes_part(id, account):
-            continue
-        if staticcall registry.working(account):
-            found.append(account)
-            if len(found) == VERIFIERS:
-                break
-    return found
-
-
-@internal
-@view
-def _takes_part(id: bytes32, account: address) -> bool:
+def _supplies(id: bytes32, account: address) -> bool:
     for who: uint256 in self._who[id]:
         if who & convert(max_value(uint160), uint256) == convert(account, uint256):
             return True
@@ -926,7 +835,7 @@ def agree(id: bytes32):
     job: Job = self._job(id)
     self._require(job, REVEALED)
     assert block.timestamp <= job.ends, "too late to agree"
-    assert msg.sender in self._verifiers(id, job), "not a verifier of this order"
+    assert staticcall sampling.is_verifier(id, msg.sender), "not a verifier of this order"
     assert msg.sender not in self._agreed[id], "agreed before"
     self._agreed[id][job.agreed] = msg.sender
     job.agreed += 1
@@ -954,10 +863,9 @@ def challenge(
     job: Job = self._job(id)
     self._require(job, REVEALED)
     assert block.timestamp <= job.ends, "too late to challenge"
-    assert not self._takes_part(id, msg.sender), "suppliers contest, not challenge"
+    assert not self._supplies(id, msg.sender), "suppliers contest, not challenge"
     bond: uint256 = job.quote * STAKE_FACTOR
-    assert self.balances[msg.sender] >= bond, "balance is too small for the bond"
-    self.balances[msg.sender] -= bond
+    self._take(msg.sender, bond)
     self._check_outcome(id, job, accused, given)
     self._quarrel(id, job, model, input, accused, given, msg.sender, claimed, bond)
 
@@ -1204,24 +1112,6 @@ def _count_buyer(buyer: address, confirmed: bool):
 
 @external
 @view
-def order_id(order: Order) -> bytes32:
-    """
-    @return The digest that the buyer signs.
-    """
-    return self._order_id(order)
-
-
-@external
-@view
-def acceptance_digest(acceptance: Acceptance) -> bytes32:
-    """
-    @return The digest that the supplier signs.
-    """
-    return self._digest(keccak256(abi_encode(ACCEPTANCE_TYPE, acceptance)))
-
-
-@external
-@view
 def job(id: bytes32) -> Job:
     """
     @notice An order from its match on; all zero before.
@@ -1240,11 +1130,12 @@ def share(id: bytes32, supplier: address) -> Share:
 
 @external
 @view
-def verifiers(id: bytes32) -> DynArray[address, VERIFIERS]:
+def takes_part(id: bytes32, account: address) -> bool:
     """
-    @notice Who was drawn to verify an order; nobody before the draw.
+    @return Whether the account is the buyer, the retriever or a supplier of the order.
     """
-    return self._verifiers(id, self._job(id))
+    job: Job = self._job(id)
+    return account in [job.buyer, job.retriever] or self._supplies(id, account)
 
 
 @external
