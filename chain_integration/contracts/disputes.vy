@@ -32,7 +32,8 @@ struct Dispute:
 
 interface IMarket:
     # What came of a dispute that the market opened.
-    def resolve(order: bytes32, proven: bool): nonpayable
+    # `proven`: it was shown that `guilty` committed to a wrong byte; else it did not move in time.
+    def resolve(order: bytes32, guilty: address, proven: bool): nonpayable
 
 # Where a dispute stands; `turn` says who moves.
 struct Game:
@@ -100,8 +101,8 @@ event LeafShown:
 
 event Closed:
     order: indexed(bytes32)
+    guilty: indexed(address)
     proven: bool
-    late: bool
     moves: uint256
 
 market: public(immutable(IMarket))
@@ -315,7 +316,7 @@ def prove(
     self._check_tensor(game, layer.inputs, y, y_root, y_path)
     given: int256 = convert(convert(slice(data, offset, 1), uint256) ^ 128, int256) - 128
     assert computed != given, "disputes: the byte is right"
-    self._close(order, True, False)
+    self._close(order, game.accused, True)
 
 
 @external
@@ -342,7 +343,7 @@ def prove_output(
     source: uint256 = convert(extract32(chunk, game.index % 8 * 32), uint256)
     self._check_tensor(game, layer.inputs, source, root, path)
     assert merkle._leaf32(root) != game.claim, "disputes: the output is right"
-    self._close(order, True, False)
+    self._close(order, game.accused, True)
 
 
 @internal
@@ -376,7 +377,10 @@ def timeout(order: bytes32):
     game: Game = self.games[order]
     assert game.turn != OVER, "disputes: there is none"
     assert block.timestamp > game.deadline, "disputes: there is still time"
-    self._close(order, game.turn in [BEGIN, SHOW, LEAF], True)
+    guilty: address = game.challenger
+    if game.turn in [BEGIN, SHOW, LEAF]:
+        guilty = game.accused
+    self._close(order, guilty, False)
 
 
 @internal
@@ -407,11 +411,11 @@ def _pass(order: bytes32, turn: uint256):
 
 
 @internal
-def _close(order: bytes32, proven: bool, late: bool):
+def _close(order: bytes32, guilty: address, proven: bool):
     moves: uint256 = self.games[order].moves
     self.games[order] = empty(Game)
-    log Closed(order=order, proven=proven, late=late, moves=moves)
-    extcall market.resolve(order, proven)
+    log Closed(order=order, guilty=guilty, proven=proven, moves=moves)
+    extcall market.resolve(order, guilty, proven)
 
 
 @internal
