@@ -18,7 +18,7 @@ from hpu.compiler.tiling import Axis, Region, View
 from hpu.hw.isa import Operand, Source
 from hpu.sim.numerics import encode_add
 
-__all__ = ["blend_axes", "lower_blend"]
+__all__ = ["blend_axes", "blend_fields", "lower_blend"]
 
 _NOTHING = 1e-30  # a weight that becomes 0
 
@@ -60,7 +60,7 @@ def lower_blend(context: Context, op: Blend, scratch: Scratch) -> None:
         }
         fields = context.table(op, channels) | whole
         for run in _runs(op, part):
-            weighted = fields | _weights(op, op.share[run[0]])
+            weighted = fields | blend_fields(op, op.share[run[0]])
             for walk in _walk(op, part, run, views[0], result).pieces():
                 reads = [Span(Memory.UB, *walk.extent(k)) for k in (1, 2)]
                 operands = walk.strides("a", 1) | walk.strides("b", 2)
@@ -109,7 +109,7 @@ def _walk(op: Blend, part: Region, run: Sequence[int], view: View, result: View)
     return Lattice(tuple(words), tuple(loops))
 
 
-def _weights(op: Blend, share: float) -> dict[str, int]:
+def blend_fields(op: Blend, share: float) -> dict[str, int]:
     """The fields that add the two positions, ``share`` of the second."""
     scale, zero = float(op.x.quant.scale), op.x.quant.zero
     one, two = (max(scale * part, _NOTHING) for part in (1 - share, share))
