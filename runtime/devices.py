@@ -1,4 +1,7 @@
-"""Devices: what a driver needs of one, the functional machine and the Verilated machine."""
+"""Devices: what a driver needs of one, the functional machine and the Verilated machine.
+
+The machine on an FPGA board is in :mod:`hpu.runtime.fpga`.
+"""
 
 import time
 from collections.abc import Callable
@@ -15,7 +18,7 @@ from hpu.sim import rtl
 from hpu.sim.functional import Machine
 from hpu.sim.model import Progress
 
-__all__ = ["Device", "FunctionalDevice", "RtlDevice"]
+__all__ = ["Device", "FunctionalDevice", "RtlDevice", "as_bytes", "check_inside"]
 
 #: Called now and then while a program runs, with the cycles since its start.
 CycleProgress = Callable[[int], None]
@@ -35,6 +38,9 @@ class Device(Protocol):
     def read_register(self, address: int) -> int:
         """The 32-bit register at byte ``address``; ``DeviceError`` when it cannot be read."""
 
+    def read_registers(self, address: int, count: int) -> list[int]:
+        """``count`` registers from byte ``address`` on; as :meth:`read_register`."""
+
     def write_register(self, address: int, value: int) -> None:
         """Write the 32-bit register at byte ``address``; ``DeviceError`` when it cannot be."""
 
@@ -51,16 +57,22 @@ class Device(Protocol):
         """Free what the device holds."""
 
 
-def _window(memory: np.ndarray, address: int, size: int) -> np.ndarray:
-    if address < 0 or size < 0 or address + size > len(memory):
+def check_inside(address: int, size: int, dram_bytes: int) -> None:
+    """Refuse bytes beyond a device's memory with an ``HpuError``."""
+    if address < 0 or size < 0 or address + size > dram_bytes:
         raise HpuError(
             f"bytes {address:#x} … {address + size - 1:#x} must be inside the device's memory "
-            f"of {len(memory)} bytes."
+            f"of {dram_bytes} bytes."
         )
+
+
+def _window(memory: np.ndarray, address: int, size: int) -> np.ndarray:
+    check_inside(address, size, len(memory))
     return memory[address : address + size]
 
 
-def _as_bytes(data: bytes | np.ndarray) -> np.ndarray:
+def as_bytes(data: bytes | np.ndarray) -> np.ndarray:
+    """The bytes of ``data`` as uint8."""
     if isinstance(data, np.ndarray):
         return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
     return np.frombuffer(data, np.uint8)
@@ -107,6 +119,9 @@ class FunctionalDevice:
             raise _refused(address)
         return self._registers[address]
 
+    def read_registers(self, address: int, count: int) -> list[int]:
+        return [self.read_register(address + 4 * k) for k in range(count)]
+
     def write_register(self, address: int, value: int) -> None:
         if address == csr.address("CONTROL"):
             self._control(csr.bits("CONTROL", value))
@@ -147,7 +162,7 @@ class FunctionalDevice:
         return _window(self._machine.dram, address, size).tobytes()
 
     def write_memory(self, address: int, data: bytes | np.ndarray) -> None:
-        values = _as_bytes(data)
+        values = as_bytes(data)
         _window(self._machine.dram, address, len(values))[:] = values
 
     def wait(self, timeout: float | None = None, progress: CycleProgress | None = None) -> bool:
@@ -222,6 +237,9 @@ class RtlDevice:
     def read_register(self, address: int) -> int:
         return self._simulation.read_register(address)
 
+    def read_registers(self, address: int, count: int) -> list[int]:
+        return [self.read_register(address + 4 * k) for k in range(count)]
+
     def write_register(self, address: int, value: int) -> None:
         if address == csr.address("CONTROL") and csr.bits("CONTROL", value)["start"]:
             self._started = self.cycle
@@ -231,7 +249,7 @@ class RtlDevice:
         return _window(self._simulation.memory, address, size).tobytes()
 
     def write_memory(self, address: int, data: bytes | np.ndarray) -> None:
-        values = _as_bytes(data)
+        values = as_bytes(data)
         _window(self._simulation.memory, address, len(values))[:] = values
 
     def wait(self, timeout: float | None = None, progress: CycleProgress | None = None) -> bool:

@@ -153,12 +153,11 @@ class Driver:
         return Result({name: value - before[name] for name, value in self._counters().items()})
 
     def _counters(self) -> dict[str, int]:
-        return {counter.name: self._counter(counter.name) for counter in csr.COUNTERS}
-
-    def _counter(self, name: str) -> int:
-        address = csr.counter_address(name)
-        high = self.device.read_register(address + 4)
-        return high << 32 | self.device.read_register(address)
+        """Of every counter the snapshot: low word and high word, side by side."""
+        names = [counter.name for counter in csr.COUNTERS]
+        words = self.device.read_registers(csr.counter_address(names[0]), 2 * len(names))
+        values = (high << 32 | low for low, high in zip(words[::2], words[1::2], strict=True))
+        return dict(zip(names, values, strict=True))
 
     def _check(self) -> None:
         status = csr.bits("STATUS", self._read("STATUS"))

@@ -47,6 +47,10 @@ class Link:
         """Of the channel."""
         return self._channel.name
 
+    def now(self) -> float:
+        """Seconds on the channel's clock."""
+        return self._channel.now()
+
     @property
     def traffic(self) -> Traffic:
         """What the link has sent and received so far."""
