@@ -159,7 +159,7 @@ def _field(value: Mapping[str, Any], name: str) -> Any:
 
 
 def _named(part: _Part, value: Any) -> Any:
-    """``value`` as the decoder gives it, with structs as dicts and addresses with their checksum."""
+    """``value`` as the decoder gives it, structs as dicts, addresses with their checksum."""
     if part["type"].endswith("]"):
         inner = {**part, "type": part["type"].rsplit("[", 1)[0]}
         return [_named(inner, each) for each in value]

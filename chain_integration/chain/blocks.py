@@ -14,7 +14,7 @@ from hexbytes import HexBytes
 
 from hpu.chain_integration.chain.world import Log, Message, Outcome, World
 
-__all__ = ["BASE_FEE", "CHAIN_ID", "GAS_LIMIT", "Block", "Chain", "ChainRefusal", "Transaction"]
+__all__ = ["BASE_FEE", "CHAIN_ID", "GAS_LIMIT", "Block", "Chain", "RefusedError", "Transaction"]
 
 #: The number that tools for development chains expect.
 CHAIN_ID = 31337
@@ -28,7 +28,7 @@ _ERROR = bytes.fromhex("08c379a0")  # Error(string)
 _PANIC = bytes.fromhex("4e487b71")  # Panic(uint256)
 
 
-class ChainRefusal(Exception):
+class RefusedError(Exception):
     """A request that the chain refuses, with JSON-RPC's code for it and the revert data."""
 
     def __init__(self, message: str, *, code: int = -32000, data: bytes | None = None) -> None:
@@ -129,7 +129,7 @@ class Chain:
     def set_next_time(self, timestamp: int) -> None:
         """The next block's time, and the clock's from then on."""
         if timestamp <= self.latest.timestamp:
-            raise ChainRefusal(f"the time must be after {self.latest.timestamp}, not {timestamp}")
+            raise RefusedError(f"the time must be after {self.latest.timestamp}, not {timestamp}")
         self._next_time = timestamp
 
     def mine(self, count: int = 1) -> None:
@@ -142,7 +142,7 @@ class Chain:
 
         Raises
         ------
-        ChainRefusal
+        RefusedError
             When it is damaged, for another chain, known, out of order, or not covered.
         """
         return self._include(_decoded(raw, self.chain_id))
@@ -163,7 +163,7 @@ class Chain:
 
         Raises
         ------
-        ChainRefusal
+        RefusedError
             When it fails with all the gas of a block.
         """
         outcome = self.call(message)
@@ -233,22 +233,22 @@ class Chain:
 
     def _check(self, transaction: Transaction) -> None:
         if transaction.hash in self.places:
-            raise ChainRefusal("already known")
+            raise RefusedError("already known")
         expected = self.nonce(transaction.sender)
         if transaction.nonce != expected:
             word = "low" if transaction.nonce < expected else "high"
-            raise ChainRefusal(
+            raise RefusedError(
                 f"nonce too {word}: next nonce {expected}, tx nonce {transaction.nonce}"
             )
         if transaction.gas > GAS_LIMIT:
-            raise ChainRefusal("exceeds block gas limit")
+            raise RefusedError("exceeds block gas limit")
         if transaction.max_fee < BASE_FEE:
-            raise ChainRefusal("max fee per gas less than block base fee")
+            raise RefusedError("max fee per gas less than block base fee")
         cost = transaction.value + transaction.gas * transaction.max_fee
         if self.coins(transaction.sender) < cost:
-            raise ChainRefusal("insufficient funds for gas * price + value")
+            raise RefusedError("insufficient funds for gas * price + value")
         if transaction.value and (transaction.to is None or self.world.code(transaction.to)):
-            raise ChainRefusal("contracts on this chain take no native coin")
+            raise RefusedError("contracts on this chain take no native coin")
 
     def _append(self, transaction: Transaction | None, outcome: Outcome | None) -> None:
         number = len(self.blocks)
@@ -278,13 +278,13 @@ class Chain:
         return max(last, int(self._clock()) + self._offset)
 
 
-def failure(outcome: Outcome) -> ChainRefusal:
+def failure(outcome: Outcome) -> RefusedError:
     """The error of a message that did not succeed, worded as Ethereum's nodes word it."""
     if outcome.halt:
-        return ChainRefusal(outcome.halt)
+        return RefusedError(outcome.halt)
     reason = reason_of(outcome.output)
     message = f"execution reverted: {reason}" if reason else "execution reverted"
-    return ChainRefusal(message, code=3, data=outcome.output)
+    return RefusedError(message, code=3, data=outcome.output)
 
 
 def reason_of(output: bytes) -> str:
@@ -304,11 +304,11 @@ def _decoded(raw: bytes, chain_id: int) -> Transaction:
         fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
         sender = Account.recover_transaction(raw)
     except Exception as error:  # the library has no common class for what it cannot read
-        raise ChainRefusal(f"the transaction cannot be read: {error}") from error
+        raise RefusedError(f"the transaction cannot be read: {error}") from error
     if fields["type"] != 2:
-        raise ChainRefusal("the transaction must be of type 2 (EIP-1559)")
+        raise RefusedError("the transaction must be of type 2 (EIP-1559)")
     if fields["chainId"] != chain_id:
-        raise ChainRefusal(f"the transaction is for chain {fields['chainId']}, not {chain_id}")
+        raise RefusedError(f"the transaction is for chain {fields['chainId']}, not {chain_id}")
     to = bytes(fields["to"])
     return Transaction(
         sender=sender,

@@ -13,7 +13,7 @@ from web3.providers.base import BaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 from hpu.chain_integration.chain.blocks import Chain
-from hpu.chain_integration.chain.errors import ChainError, ChainUnreachable, RpcError
+from hpu.chain_integration.chain.errors import ChainError, RpcError, UnreachableError
 from hpu.chain_integration.chain.rpc import Rpc, development_accounts
 
 __all__ = ["Connection", "InProcessProvider", "Pauses", "connect", "in_process"]
@@ -87,7 +87,7 @@ class Connection:
 
         Raises
         ------
-        ChainUnreachable
+        UnreachableError
             When the node gave no answer within the patience.
         RpcError
             When it refused.
@@ -96,9 +96,9 @@ class Connection:
         while True:
             try:
                 return _result(self._ask(method, params))
-            except _Dropped as error:
+            except _DroppedError as error:
                 if method in _NEVER_REPEATED or not pauses.another():
-                    raise ChainUnreachable(
+                    raise UnreachableError(
                         f"{self.name} gives no answer to {method} ({error});"
                         " check that the node runs and can be reached."
                     ) from error
@@ -107,21 +107,21 @@ class Connection:
         try:
             return self.provider.make_request(RPCEndpoint(method), list(params))
         except (RequestException, Web3Exception, OSError, ValueError) as error:
-            raise _Dropped(type(error).__name__) from error
+            raise _DroppedError(type(error).__name__) from error
 
     def block(self, which: int | str = "latest") -> dict[str, Any]:
         """A block, with the numbers that matter as integers.
 
         Raises
         ------
-        ChainUnreachable
+        UnreachableError
             When the node does not have it within the patience.
         """
         tag = which if isinstance(which, str) else hex(which)
         pauses = Pauses(self)
         while (found := self.request("eth_getBlockByNumber", tag, False)) is None:
             if not pauses.another():
-                raise ChainUnreachable(f"{self.name} has no block {which}.")
+                raise UnreachableError(f"{self.name} has no block {which}.")
         return {**found, **{key: int(found[key], 16) for key in ("number", "timestamp")}}
 
     def height(self) -> int:
@@ -137,7 +137,7 @@ class Connection:
 
         Raises
         ------
-        ChainUnreachable
+        UnreachableError
             When it stays behind.
         """
         if self.seen == 0:
@@ -145,7 +145,7 @@ class Connection:
         pauses = Pauses(self)
         while (height := self.height()) < self.seen:
             if not pauses.another():
-                raise ChainUnreachable(
+                raise UnreachableError(
                     f"{self.name} is at block {height} and does not come to {self.seen};"
                     " it lags, or lost blocks: wait, or use another node."
                 )
@@ -200,7 +200,7 @@ def connect(
     ------
     ChainError
         When ``rpc`` is no HTTP URL.
-    ChainUnreachable
+    UnreachableError
         When the node does not answer.
     """
     if rpc is None:
@@ -219,18 +219,18 @@ def in_process(
     *, clock: Callable[[], float] | None = None, patience: float = PATIENCE
 ) -> Connection:
     """A new chain in this process; see :class:`~hpu.chain_integration.chain.blocks.Chain`."""
-    unlocked = [account.address for account in development_accounts()]
+    unlocked = [str(account.address) for account in development_accounts()]
     provider = InProcessProvider(Rpc(Chain(clock=clock), unlocked=unlocked))
     return Connection(provider, name="the chain in process", patience=patience)
 
 
-class _Dropped(Exception):
+class _DroppedError(Exception):
     """No answer, or one that is none."""
 
 
 def _result(answer: Any) -> Any:
     if not isinstance(answer, dict) or not ("result" in answer or "error" in answer):
-        raise _Dropped("the answer is no JSON-RPC")
+        raise _DroppedError("the answer is no JSON-RPC")
     if answer.get("error") is None:
         return answer.get("result")
     error = answer["error"]

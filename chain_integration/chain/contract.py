@@ -11,7 +11,7 @@ from hpu.chain_integration.chain.abi import Function, Interface
 from hpu.chain_integration.chain.blocks import reason_of
 from hpu.chain_integration.chain.compile import Artifact
 from hpu.chain_integration.chain.connect import Connection
-from hpu.chain_integration.chain.errors import ChainError, ContractRefusal, RpcError
+from hpu.chain_integration.chain.errors import ChainError, RevertedError, RpcError
 from hpu.chain_integration.chain.send import sender_of
 
 __all__ = ["Contract", "Event", "Receipt", "create"]
@@ -73,7 +73,7 @@ class Contract:
 
         Raises
         ------
-        ContractRefusal
+        RevertedError
             When the contract reverts.
         """
         function = self.interface.function(name, len(arguments))
@@ -105,9 +105,9 @@ class Contract:
 
         Raises
         ------
-        ContractRefusal
+        RevertedError
             When the contract reverts.
-        ChainUnreachable
+        UnreachableError
             When the transaction is not in a block within the connection's patience.
         """
         function = self.interface.function(name, len(arguments))
@@ -131,7 +131,7 @@ class Contract:
     def events(
         self, name: str | None = None, *, first: int = 0, last: int | str = "latest", **fields: Any
     ) -> list[Event]:
-        """Events of the blocks ``first`` to ``last``, of kind ``name`` with these indexed fields."""
+        """Events of the blocks ``first`` to ``last``: of kind ``name`` and with indexed fields."""
         wanted: dict[str, Any] = {
             "address": self.address,
             "fromBlock": hex(first),
@@ -149,7 +149,7 @@ class Contract:
             return ChainError(f"{self.connection.name} refused {name}: {text}.")
         reason = reason_of(bytes.fromhex((error.data or "0x")[2:]))
         reason = reason or text.partition("execution reverted: ")[2]
-        return ContractRefusal(self.title, name, reason or "a number or the caller is not allowed")
+        return RevertedError(self.title, name, reason or "a number or the caller is not allowed")
 
     def _events(self, logs: Sequence[dict[str, Any]]) -> list[Event]:
         kinds = self.interface.by_topic
@@ -174,7 +174,7 @@ def create(
 
     Raises
     ------
-    ContractRefusal
+    RevertedError
         When its constructor reverts.
     """
     constructor: Function = Interface(artifact.title, artifact.abi).constructor

@@ -2,14 +2,14 @@
 
 from hpu.runtime.errors import HpuError
 
-__all__ = ["ChainError", "ChainUnreachable", "ContractRefusal", "RpcError"]
+__all__ = ["ChainError", "RevertedError", "RpcError", "UnreachableError"]
 
 
 class ChainError(HpuError):
     """A chain that cannot be used as asked."""
 
 
-class ChainUnreachable(ChainError):
+class UnreachableError(ChainError):
     """A node that did not answer, or not with what was waited for, within the time given to it."""
 
 
@@ -22,7 +22,7 @@ class RpcError(ChainError):
         self.data = data
 
 
-class ContractRefusal(ChainError):
+class RevertedError(ChainError):
     """A contract that reverted; ``reason`` holds its own words."""
 
     def __init__(self, contract: str, function: str, reason: str) -> None:

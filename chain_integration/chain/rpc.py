@@ -9,7 +9,7 @@ from eth_account.signers.local import LocalAccount
 from eth_utils import is_hex_address, to_checksum_address
 
 from hpu.chain_integration.chain import blocks as chain_blocks
-from hpu.chain_integration.chain.blocks import BASE_FEE, GAS_LIMIT, Block, Chain, ChainRefusal
+from hpu.chain_integration.chain.blocks import BASE_FEE, GAS_LIMIT, Block, Chain, RefusedError
 from hpu.chain_integration.chain.world import Log, Message
 
 __all__ = ["Rpc", "development_accounts"]
@@ -47,7 +47,7 @@ class Rpc:
         with self._lock:
             try:
                 return {"result": handler(self, *params)}
-            except ChainRefusal as refusal:
+            except RefusedError as refusal:
                 data = None if refusal.data is None else "0x" + refusal.data.hex()
                 return _error(refusal.code, str(refusal), data)
             except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -109,7 +109,7 @@ class Rpc:
 
     def _call(self, fields: dict[str, Any], block: Any = "latest", *_more: Any) -> str:
         if self._number(block) != self.chain.latest.number:
-            raise ChainRefusal("this chain answers calls at the latest block only")
+            raise RefusedError("this chain answers calls at the latest block only")
         outcome = self.chain.call(_message(fields))
         if not outcome.success:
             raise chain_blocks.failure(outcome)
@@ -124,7 +124,7 @@ class Rpc:
     def _send(self, fields: dict[str, Any]) -> str:
         message = _message(fields)
         if message.sender not in self._unlocked:
-            raise ChainRefusal(f"the account {message.sender} must sign its transactions itself")
+            raise RefusedError(f"the account {message.sender} must sign its transactions itself")
         gas = _integer(fields["gas"]) if "gas" in fields else self.chain.estimate(message)
         sent = self.chain.send_unsigned(
             sender=message.sender,

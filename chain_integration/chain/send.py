@@ -14,7 +14,7 @@ from eth_account.signers.local import LocalAccount
 from eth_utils import keccak
 
 from hpu.chain_integration.chain.connect import Connection, Pauses
-from hpu.chain_integration.chain.errors import ChainError, ChainUnreachable, RpcError
+from hpu.chain_integration.chain.errors import ChainError, RpcError, UnreachableError
 
 __all__ = ["Sender", "sender_of"]
 
@@ -51,7 +51,7 @@ class Sender:
         ------
         RpcError
             When it reverts, with the revert data where the node tells them.
-        ChainUnreachable
+        UnreachableError
             When it has no receipt within the patience.
         """
         fields: dict[str, Any] = {"from": self._address, "data": "0x" + data.hex(), "value": "0x0"}
@@ -74,9 +74,9 @@ class Sender:
         """Hash of the transaction that the node took."""
         if isinstance(self._account, str):
             return self._connection.request("eth_sendTransaction", fields)
-        fees, number = self._fees(), self._number()
+        key, fees, number = self._account, self._fees(), self._number()
         for _ in range(_ATTEMPTS):
-            raw, identity = self._signed(fields, number, fees)
+            raw, identity = self._signed(key, fields, number, fees)
             try:
                 self._submit(raw)
             except RpcError as error:
@@ -113,7 +113,9 @@ class Sender:
             ) from error
         raise error
 
-    def _signed(self, fields: dict[str, Any], number: int, fees: _Fees) -> tuple[str, str]:
+    def _signed(
+        self, key: LocalAccount, fields: dict[str, Any], number: int, fees: _Fees
+    ) -> tuple[str, str]:
         """The signed bytes and their hash."""
         transaction = {
             "type": 2,
@@ -127,7 +129,7 @@ class Sender:
         }
         if "to" in fields:
             transaction["to"] = fields["to"]
-        raw = bytes(self._account.sign_transaction(transaction).raw_transaction)
+        raw = bytes(key.sign_transaction(transaction).raw_transaction)
         return "0x" + raw.hex(), "0x" + keccak(raw).hex()
 
     def _submit(self, raw: str) -> None:
@@ -175,7 +177,7 @@ class Sender:
             if receipt is not None and self._confirmed(receipt):
                 return receipt
             if not pauses.another():
-                raise ChainUnreachable(
+                raise UnreachableError(
                     f"{self._connection.name} did not put the transaction {identity} into a block"
                     " in time; it may still do so."
                 )

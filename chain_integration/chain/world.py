@@ -155,9 +155,11 @@ class World:
                 )
         except RuntimeError as error:
             return _failure(str(error))
-        logs = tuple(_log(entry) for entry in evm.result.logs)
+        result = evm.result
+        assert result is not None
+        logs = tuple(_log(entry) for entry in result.logs)
         address = None if created is None else to_checksum_address(created)
-        return Outcome(True, bytes(output), evm.result.gas_used, logs, address)
+        return Outcome(True, bytes(output), result.gas_used, logs, address)
 
     def _changes(self, sender: str) -> list[_Change]:
         """The values that the journal's entries have now."""
@@ -176,7 +178,7 @@ class World:
     def _code(self, address: str) -> bytes:
         code = bytes(self._evm.get_code(address) or b"")
         exact = code[: max(0, len(code) - _PADDING)]
-        return exact if keccak(exact) == bytes(self._evm.basic(address).code_hash) else code
+        return exact if keccak(exact) == self._evm.basic(address).code_hash else code
 
     def _replace(self, changes: list[_Change]) -> list[_Change]:
         """Store ``changes``; returns those that put back what was there."""
