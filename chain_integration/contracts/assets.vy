@@ -13,7 +13,8 @@ from ethereum.ercs import IERC165
 from ethereum.ercs import IERC721
 
 implements: IERC165
-implements: IERC721
+# Not `implements: IERC721`: its functions take coin there, which would be lost here. The standard
+# lets a contract be stricter.
 
 interface IReceiver:
     def onERC721Received(
@@ -172,12 +173,10 @@ def supportsInterface(interface_id: bytes4) -> bool:
 
 
 @external
-@payable
 def approve(_approved: address, _tokenId: uint256):
     """
     @notice Allows `_approved` to move one token, instead of who was allowed; zero for nobody.
     """
-    self._check_no_coin()
     owner: address = self._owner_of(_tokenId)
     assert msg.sender == owner or self._operators[owner][msg.sender], "the caller may not approve"
     self._approved[_tokenId] = _approved
@@ -194,7 +193,6 @@ def setApprovalForAll(_operator: address, _approved: bool):
 
 
 @external
-@payable
 def transferFrom(_from: address, _to: address, _tokenId: uint256):
     """
     @notice Moves a token, without asking whether `_to` can use it.
@@ -203,7 +201,6 @@ def transferFrom(_from: address, _to: address, _tokenId: uint256):
 
 
 @external
-@payable
 def safeTransferFrom(_from: address, _to: address, _tokenId: uint256, _data: Bytes[1024] = b""):
     """
     @notice Moves a token; a contract must say that it takes it.
@@ -216,7 +213,6 @@ def safeTransferFrom(_from: address, _to: address, _tokenId: uint256, _data: Byt
 
 @internal
 def _move(giver: address, taker: address, token: uint256):
-    self._check_no_coin()
     self._check_may_move(token)
     assert self._owner[token] == giver, "the token is not the giver's"
     assert taker != empty(address), "the receiver is missing"
@@ -241,10 +237,3 @@ def _check_may_move(token: uint256):
     owner: address = self._owner_of(token)
     allowed: bool = msg.sender in [owner, self._approved[token]]
     assert allowed or self._operators[owner][msg.sender], "the caller may not move the token"
-
-
-@internal
-@view
-def _check_no_coin():
-    # The standard lets these functions take coin; coin sent here would be lost.
-    assert msg.value == 0, "no coin is taken"
