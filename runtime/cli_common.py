@@ -21,6 +21,7 @@ __all__ = [
     "dim_option",
     "fallback_option",
     "force_option",
+    "port_option",
     "print_fallbacks",
     "session_options",
 ]
@@ -39,7 +40,11 @@ def config_option(default: str | None) -> Decorator:
         default=default,
         metavar="NAME",
         help="Configuration: hai-v1 (256×256) or lab-16."
-        + (" [default: the program's, hai-v1 for a model]" if default is None else ""),
+        + (
+            " [default: the program's; for a model the board's, or hai-v1]"
+            if default is None
+            else ""
+        ),
         show_default=default is not None,
     )
 
@@ -112,7 +117,8 @@ def print_fallbacks(placed: "Sequence[Placement]") -> None:
 def session_options(verb: Callable[..., Any]) -> Callable[..., Any]:
     """The options that are the arguments of :class:`hpu.InferenceSession`, by the same names."""
     options = (
-        device_option(),
+        device_option(board=True),
+        port_option(),
         config_option(None),
         batch_option(),
         dim_option(),
@@ -195,14 +201,22 @@ def _numbers(
         raise click.BadParameter(f"{given!r} must be numbers with commas between.") from None
 
 
-def device_option() -> Decorator:
-    """``--device``."""
+def device_option(*, board: bool = False) -> Decorator:
+    """``--device``, with or without the FPGA."""
+    text = "functional: numpy, byte for byte as the RTL; rtl: the simulated machine"
     return click.option(
         "--device",
-        type=click.Choice(["functional", "rtl"]),
+        type=click.Choice(["functional", "rtl", *(["fpga"] if board else [])]),
         default="functional",
         show_default=True,
-        help="functional: numpy, byte for byte as the RTL; rtl: the simulated machine.",
+        help=text + ("; fpga: a board, on --port." if board else "."),
+    )
+
+
+def port_option() -> Decorator:
+    """``--port``."""
+    return click.option(
+        "--port", metavar="PORT", help="Serial port of the FPGA board, such as /dev/ttyUSB0."
     )
 
 

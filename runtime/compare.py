@@ -31,7 +31,7 @@ from hpu.runtime.compare_layers import (
 )
 from hpu.runtime.compare_values import Tapped, aliases, views
 from hpu.runtime.errors import HpuError, InputError
-from hpu.runtime.execution import DEVICES, Executor, Stage
+from hpu.runtime.execution import Executor, Stage
 from hpu.runtime.interface import batch_of, check_feeds
 from hpu.runtime.planning import declared
 from hpu.runtime.program import Port, Program
@@ -43,6 +43,8 @@ __all__ = ["THRESHOLD", "compare"]
 THRESHOLD = 10.0
 #: Samples that go through the network at a time where its batch is symbolic.
 _AT_A_TIME = 64
+#: Devices that can be looked into layer by layer.
+_DEVICES = ("functional", "rtl")
 
 
 def compare(
@@ -82,8 +84,8 @@ def compare(
         When the model cannot be read, is float and without calibration data, or nothing of it runs
         on the HPU; or when the feeds do not fit.
     """
-    if device not in DEVICES:
-        raise InputError(f"device must be one of {', '.join(DEVICES)}, not {device!r}.")
+    if device not in _DEVICES:
+        raise InputError(f"device must be one of {', '.join(_DEVICES)}, not {device!r}.")
     machine = configuration(config)
     proto = bind_dims(read_model(model), dims or {})
     original = bind_dims(read_model(float_model), {}) if float_model is not None else None

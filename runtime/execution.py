@@ -15,27 +15,40 @@ from hpu.sim.races import RaceError, check
 
 __all__ = ["DEVICES", "Executor", "Stage", "open_device"]
 
-DEVICES = ("functional", "rtl")
+DEVICES = ("functional", "rtl", "fpga")
 #: Memory of a device; pages that nobody touches take no room.
 _DRAM_BYTES = 1 << 30
 #: Called while something lasts: what is done, steps done, steps in all (0 when not known).
 Stage = Callable[[str, float, float], None]
 
 
-def open_device(name: str, config: Config, dram_bytes: int, stage: Stage | None = None) -> Device:
+def open_device(
+    name: str,
+    config: Config,
+    dram_bytes: int,
+    stage: Stage | None = None,
+    port: str | None = None,
+) -> Device:
     """The named device; the Verilated machine is built when it is not in the cache.
+
+    ``dram_bytes`` is for the simulated ones; the FPGA's memory is what it is. ``port`` is the
+    serial port of the board.
 
     Raises
     ------
     InputError
         When there is no such device.
     HpuError
-        When the machine cannot be built.
+        When the machine cannot be built, or the board not be used.
     """
     if name not in DEVICES:
         raise InputError(f"device must be one of {', '.join(DEVICES)}, not {name!r}.")
     if name == "functional":
         return FunctionalDevice(config, dram_bytes=dram_bytes)
+    if name == "fpga":
+        from hpu.runtime.fpga import open_fpga  # the boards take a while to import
+
+        return open_fpga(config, port)
     return RtlDevice(config, dram_bytes=dram_bytes, progress=stage)
 
 
@@ -45,13 +58,18 @@ class Executor:
     Parameters
     ----------
     device:
-        ``"functional"`` or ``"rtl"``; opened when the first program runs.
+        ``"functional"``, ``"rtl"`` or ``"fpga"``; opened when the first program runs.
     stage:
         Called while the machine is built and while programs run.
+    port:
+        Serial port of the FPGA.
     """
 
-    def __init__(self, config: Config, device: str, stage: Stage | None = None):
+    def __init__(
+        self, config: Config, device: str, stage: Stage | None = None, port: str | None = None
+    ):
         self.config, self.device_name, self.stage = config, device, stage
+        self._port = port
         self._driver: Driver | None = None
         self._loaded: Program | None = None
         self._checked: Program | None = None
@@ -95,7 +113,9 @@ class Executor:
             driver.device.write_memory(port.address, data)
         device = driver.device
         if not isinstance(device, RtlDevice):
-            return driver.run().counters, None, None
+            result = driver.run()
+            timed = not isinstance(device, FunctionalDevice)
+            return result.counters, result.cycles if timed else None, None
         device.record_events(record)
         result = driver.run(progress=self._cycles())
         return result.counters, result.cycles, device.take_events() if record else None
@@ -108,7 +128,8 @@ class Executor:
         if self._driver is None or self._driver.device.dram_bytes < program.dram_bytes:
             self.close()
             size = max(_DRAM_BYTES, program.dram_bytes)
-            self._driver = Driver(open_device(self.device_name, self.config, size, self.stage))
+            device = open_device(self.device_name, self.config, size, self.stage, self._port)
+            self._driver = Driver(device)
         if self._loaded is not program:
             self._check_order(program)
             self._driver.load(program)

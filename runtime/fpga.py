@@ -11,7 +11,7 @@ from hpu.runtime.devices import CycleProgress, as_bytes, check_inside
 from hpu.runtime.errors import DeviceError
 from hpu.runtime.link import TIMEOUT, Link
 
-__all__ = ["FpgaDevice", "config_of", "connect"]
+__all__ = ["FpgaDevice", "config_of", "configuration_on", "connect", "open_fpga"]
 
 #: Seconds for the first answer at one line rate, where there are others to try.
 _TRY_SECONDS = 1.5
@@ -54,6 +54,31 @@ def config_of(identity: Identity) -> Config:
         f"the board ({identity.board}) has a configuration unknown here, of digest "
         f"{identity.digest.hex()}: flash it with this version."
     )
+
+
+def open_fpga(config: Config, port: str | None) -> "FpgaDevice":
+    """The board on ``port`` as a device.
+
+    Raises
+    ------
+    DeviceError
+        As of :func:`connect` and :class:`FpgaDevice`.
+    """
+    link = connect(port)
+    try:
+        return FpgaDevice(config, link)
+    except DeviceError:
+        link.close()
+        raise
+
+
+def configuration_on(port: str | None) -> Config:
+    """The configuration of the board on ``port``; raises as :func:`connect`."""
+    link = connect(port)
+    try:
+        return config_of(link.identity)
+    finally:
+        link.close()
 
 
 class FpgaDevice:

@@ -181,14 +181,22 @@ def _graph_nodes(part: HostModel) -> Sequence["onnx.NodeProto"]:
 
 
 def with_cycles(program: Program, config: Config, run: Run) -> Run:
-    """``run``, with the cycle model's times when its device has no clock."""
-    if run.cycles is not None:
+    """``run``, with the cycle model's times where its device has none.
+
+    A device with counters alone keeps these and its cycles; over them the model's times of the
+    instructions are spread.
+    """
+    if run.events is not None:
         return run
     from hpu.sim.cycles import predict  # brings the hardware's constants: slow to import
 
     times = predict(program.instructions, config, program_address=program.program_address)
+    events = times.events()
+    if run.cycles is not None:
+        events["cycle"] = events["cycle"] * (run.cycles / times.cycles)
+        return Run(run.counters, events, run.cycles)
     counters = {**run.counters, **times.counters()}
-    return Run(counters, times.events(), times.cycles, predicted=True, charges=times.charges)
+    return Run(counters, events, times.cycles, predicted=True, charges=times.charges)
 
 
 def random_feeds(inputs: Sequence[NodeArg], batch: int, seed: int = 0) -> dict[str, np.ndarray]:

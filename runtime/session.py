@@ -14,7 +14,7 @@ from hpu.runtime.host import PackageRunner
 from hpu.runtime.interface import NodeArg, batch_of, check_feeds, is_batched
 from hpu.runtime.package import Package
 from hpu.runtime.profile import Run
-from hpu.runtime.source import Calibration, Model, open_source
+from hpu.runtime.source import DEFAULT_CONFIG, Calibration, Model, open_source
 
 __all__ = ["InferenceSession", "Measurement"]
 
@@ -44,9 +44,11 @@ class InferenceSession:
         An ONNX model (path, bytes or ``ModelProto``), a ``.hpu`` file, or what
         :func:`hpu.compile` gave. What of a model the HPU does not run is run by onnxruntime.
     device:
-        ``"functional"`` executes the program with numpy; ``"rtl"`` simulates the machine.
+        ``"functional"`` executes the program with numpy; ``"rtl"`` simulates the machine;
+        ``"fpga"`` is the board on ``port``.
     config:
-        Name of a configuration, or one; by default the program's own, and hai-v1 for a model.
+        Name of a configuration, or one; by default the program's own, and for a model the board's
+        or hai-v1.
     batch:
         Compile for this batch only. Without it a model with a symbolic batch is compiled for the
         batch of each feed.
@@ -59,6 +61,8 @@ class InferenceSession:
         Refuse a network of which the host would run a part.
     force_hpu:
         Let the HPU also run what the cycle model says the host would run faster.
+    port:
+        Serial port of the board, for the device ``"fpga"``.
     progress:
         Called with what is done, the steps done and the steps in all (0: not known).
 
@@ -79,6 +83,7 @@ class InferenceSession:
         calibration: Calibration | None = None,
         no_fallback: bool = False,
         force_hpu: bool = False,
+        port: str | None = None,
         progress: Stage | None = None,
     ):
         if device not in DEVICES:
@@ -86,6 +91,7 @@ class InferenceSession:
         self._source, self.config = open_source(
             model,
             config=config,
+            default=_default(device, port),
             batch=batch,
             dims=dims,
             calibration=calibration,
@@ -94,7 +100,7 @@ class InferenceSession:
         )
         self.device = device
         self._progress = progress
-        self._runner = PackageRunner(Executor(self.config, device, progress))
+        self._runner = PackageRunner(Executor(self.config, device, progress, port))
 
     def get_inputs(self) -> list[NodeArg]:
         """Name, shape and type of every input."""
@@ -204,6 +210,17 @@ class InferenceSession:
 
     def _execute(self, arrays: dict[str, np.ndarray], batch: int) -> dict[str, np.ndarray]:
         return self._runner.run(self._source.package(batch), arrays)
+
+
+def _default(device: str, port: str | None) -> str | Config:
+    """Configuration that a model is compiled for unless told: a board has only one."""
+    if device != "fpga":
+        if port is not None:
+            raise InputError(f"port must be given for the device fpga only, not for {device}.")
+        return DEFAULT_CONFIG
+    from hpu.runtime.fpga import configuration_on  # the boards take a while to import
+
+    return configuration_on(port)
 
 
 def _times(shape: tuple[int, ...], fixed: int) -> int:

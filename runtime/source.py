@@ -270,13 +270,14 @@ def open_source(
     model: Model,
     *,
     config: str | Config | None = None,
+    default: str | Config = DEFAULT_CONFIG,
     batch: int | None = None,
     dims: Mapping[str, int] | None = None,
     calibration: Calibration | None = None,
     no_fallback: bool = False,
     force_hpu: bool = False,
 ) -> tuple[Source, Config]:
-    """The source of ``model``'s packages, and their configuration (for a model: hai-v1 by default).
+    """The source of ``model``'s packages, and their configuration (for a model: ``default``).
 
     Raises
     ------
@@ -298,7 +299,7 @@ def open_source(
         if no_fallback:
             refuse_fallback(package.placements)
         return _Given(package, batch), machine
-    machine = machine or configuration(DEFAULT_CONFIG)
+    machine = machine or configuration(default)
     from hpu.runtime.models import open_model
 
     sizes = dims or {}

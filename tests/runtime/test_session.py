@@ -107,7 +107,7 @@ def test_wrong_names_are_refused(quantised, inputs):
     session = hpu.InferenceSession(quantised, config=CONFIG)
     with pytest.raises(hpu.InputError, match="output 'z' is unknown; the outputs are: y"):
         session.run(["z"], {"x": inputs})
-    with pytest.raises(hpu.InputError, match="device must be one of functional, rtl, not 'gpu'"):
+    with pytest.raises(hpu.InputError, match="one of functional, rtl, fpga, not 'gpu'"):
         hpu.InferenceSession(quantised, device="gpu")
     with pytest.raises(hpu.HpuError, match="configuration must be one of hai-v1, lab-16, not 'x'"):
         hpu.InferenceSession(quantised, config="x")
