@@ -16,7 +16,7 @@ struct Offer:
     region: bytes32
     capability: uint256  # claimed operations per second
     price: uint256  # HAI-wei per T·H asked
-    endpoint: String[96]  # where the node answers
+    endpoint: String[64]  # where the node answers
 
 struct Node:
     config: bytes32
@@ -24,7 +24,7 @@ struct Node:
     region: bytes32
     capability: uint256
     price: uint256
-    endpoint: String[96]
+    endpoint: String[64]
     number: uint256  # place in the table, for good
     since: uint256  # time of registration
     stake: uint256  # all of it, locked or not, without what is unbonding
@@ -137,7 +137,7 @@ count: public(uint256)
 _config: HashMap[address, bytes32]
 _key: HashMap[address, bytes32]
 _region: HashMap[address, bytes32]
-_endpoint: HashMap[address, String[96]]
+_endpoint: HashMap[address, bytes32[2]]  # two words cost less than a string
 _terms: HashMap[address, uint256]  # price 96 | capability 64 | number 32 | since 40
 _stake: HashMap[address, uint256]  # stake 96 | locked 96
 _proof: HashMap[address, uint256]  # power 64 | expires 40
@@ -202,8 +202,27 @@ def _write_offer(node: address, offer: Offer, number: uint256, since: uint256):
     self._config[node] = offer.config
     self._key[node] = offer.key
     self._region[node] = offer.region
-    self._endpoint[node] = offer.endpoint
+    self._write_endpoint(node, offer.endpoint)
     self._terms[node] = offer.price | (offer.capability << 96) | (number << 160) | (since << 192)
+
+
+@internal
+def _write_endpoint(node: address, endpoint: String[64]):
+    padded: Bytes[128] = concat(convert(endpoint, Bytes[64]), empty(bytes32), empty(bytes32))
+    self._endpoint[node] = [extract32(padded, 0), extract32(padded, 32)]
+
+
+@internal
+@view
+def _read_endpoint(node: address) -> String[64]:
+    words: bytes32[2] = self._endpoint[node]
+    padded: Bytes[64] = concat(words[0], words[1])
+    size: uint256 = 64
+    for _: uint256 in range(64):
+        if slice(padded, size - 1, 1) != b"\x00":
+            break
+        size -= 1
+    return convert(slice(padded, 0, size), String[64])
 
 
 # Stakes.
@@ -473,7 +492,7 @@ def node(account: address) -> Node:
         region=self._region[account],
         capability=(terms >> 96) & LOW_64,
         price=terms & LOW_96,
-        endpoint=self._endpoint[account],
+        endpoint=self._read_endpoint(account),
         number=(terms >> 160) & LOW_32,
         since=terms >> 192,
         stake=stake & LOW_96,
