@@ -98,22 +98,27 @@ class World:
         """The hash that a contract reads with ``blockhash``: 32 bytes."""
         return self._evm.block_hash(number)
 
-    def call(self, message: Message) -> Outcome:
-        """What ``message`` would do now; nothing is changed."""
+    def call(self, message: Message, *, nonce: int) -> Outcome:
+        """What ``message`` would do now; nothing is changed. ``nonce`` as for :meth:`execute`."""
+        self._number(message, nonce)
         with self._discarded():
             return self._run(message)
 
     def execute(self, message: Message, *, nonce: int) -> Outcome:
         """Do ``message``, of a sender whose earlier transactions number ``nonce``."""
         changes: list[_Change] = []
-        if message.to is None:
-            self._store([_Account(message.sender, nonce, b"")])
+        self._number(message, nonce)
         with self._discarded():
             outcome = self._run(message)
             if outcome.success:
                 changes = self._changes(message.sender)
         self._undo.append(self._replace(changes))
         return outcome
+
+    def _number(self, message: Message, nonce: int) -> None:
+        """The address of a creation follows from its sender's nonce."""
+        if message.to is None:
+            self._store([_Account(message.sender, nonce, b"")])
 
     def height(self) -> int:
         """How many messages were executed."""
@@ -193,8 +198,8 @@ class World:
         return before
 
     def _store(self, changes: list[_Change]) -> None:
-        with self._discarded():
-            for each in changes:
+        for each in changes:
+            with self._discarded():  # what is loaded gets the value instead of the database
                 if isinstance(each, _Slot):
                     self._evm.insert_account_storage(each.address, each.key, each.value)
                 else:
