@@ -156,7 +156,7 @@ class Chain:
     def call(self, message: Message) -> Outcome:
         """What ``message`` would do in the next block."""
         self._show_next()
-        return self.world.call(message)
+        return self.world.call(message, nonce=self.nonce(message.sender))
 
     def estimate(self, message: Message) -> int:
         """Least gas with which ``message`` succeeds, found to within 1 %.

@@ -10,6 +10,10 @@
 
 from ethereum.ercs import IERC20
 
+interface IMarket:
+    def balances(account: address) -> uint256: view
+    def withdraw(amount: uint256): nonpayable
+
 event Decided:
     beneficiary: indexed(address)
     lock: uint256
@@ -27,6 +31,7 @@ LONGEST_LOCK: constant(uint256) = 100 * 365 * DAY
 
 token: public(immutable(IERC20))
 vote: public(immutable(address))
+market: public(immutable(IMarket))
 amount: public(immutable(uint256))
 start: public(immutable(uint256))
 
@@ -40,6 +45,7 @@ released: public(uint256)  # paid so far
 def __init__(
     token_: address,
     vote_: address,
+    market_: address,
     beneficiary_: address,
     amount_: uint256,
     start_: uint256,
@@ -47,14 +53,17 @@ def __init__(
     rate_: uint256,
 ):
     """
+    @notice The addresses may be of contracts that are made later in the same deployment.
+    @param market_ Where this contract may have a balance, as the platform's treasury.
     @param beneficiary_ Who is paid; zero when the vote decides that too.
     @param rate_ Millionths of the allocation a day; zero when the vote decides it, and the lock.
     """
-    assert empty(address) not in [token_, vote_], "an address is missing"
+    assert empty(address) not in [token_, vote_, market_], "an address is missing"
     assert beneficiary_ != empty(address) or rate_ == 0, "the beneficiary is missing"
     assert rate_ <= WHOLE and lock_ <= LONGEST_LOCK, "the schedule cannot be kept"
     token = IERC20(token_)
     vote = vote_
+    market = IMarket(market_)
     amount = amount_
     start = start_
     self.beneficiary = beneficiary_
@@ -90,6 +99,14 @@ def release() -> uint256:
     assert extcall token.transfer(self.beneficiary, due)
     log Released(beneficiary=self.beneficiary, amount=due)
     return due
+
+
+@external
+def collect():
+    """
+    @notice Takes what the market owes this contract; it is due at once. Anybody may call it.
+    """
+    extcall market.withdraw(staticcall market.balances(self))
 
 
 @external

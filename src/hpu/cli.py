@@ -24,6 +24,7 @@ _VERBS = {
     "disasm": ("hpu.runtime.cli_asm", "disasm"),
     "rtl": ("hpu.runtime.cli_rtl", "rtl"),
     "keys": ("hpu.chain_integration.cli_keys", "keys"),
+    "chain": ("hpu.chain_integration.cli_chain", "chain"),
 }
 
 
