@@ -1,0 +1,183 @@
+"""Disputes over wrong bytes, played by both parties on a chain in process."""
+
+import numpy as np
+import pytest
+from tests.chain_integration.proofs.networks import moves, one_op, random_network
+from tests.compiler.naive import finish, interpret, raw
+
+from hpu.chain_integration.chain.errors import RevertedError
+from hpu.chain_integration.proofs.bisect import Accused, Challenger
+from hpu.chain_integration.proofs.court import Court
+from hpu.chain_integration.proofs.layers import commit_model
+from hpu.chain_integration.proofs.merkle import Tree
+from hpu.chain_integration.proofs.trace import Trace
+from hpu.compiler.ir import Graph
+
+
+@pytest.fixture(scope="module")
+def court():
+    return Court()
+
+
+def inputs(graph: Graph, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    shapes = {host.tensor: host.view for host in graph.inputs}
+    return {name: rng.integers(-128, 128, s).astype(np.int8) for name, s in shapes.items()}
+
+
+def lying(graph: Graph, feeds, layer: int, position: int, *, later: bool):
+    """Every tensor with one wrong byte; ``later``: what follows is computed from it."""
+    values = interpret(graph, feeds)
+    name = graph.ops[layer].out.name
+    wrong = values[name].copy()
+    wrong.reshape(-1)[position] ^= 1
+    values[name] = wrong
+    for op in graph.ops[layer + 1 :] if later else []:
+        values[op.out.name] = finish(op, raw(op, [values[t.name] for t in op.inputs]))
+    return values
+
+
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_wrong_byte_in_any_layer_is_found(court, seed, later):
+    graph, rng = random_network(seed), np.random.default_rng(seed)
+    model, feeds = commit_model(graph), inputs(graph, seed)
+    honest = Trace(model, interpret(graph, feeds))
+    for number, data in enumerate(model.layers[:-1]):
+        position = int(rng.integers(data.layer.size))
+        liar = Trace(model, lying(graph, feeds, number, position, later=later))
+        verdict = court.play(liar, honest)
+        assert (verdict.guilty, verdict.proven) == ("accused", True), (number, position)
+        assert verdict.transactions <= 40
+
+
+def test_a_wrong_byte_of_a_large_layer_and_gas(court):
+    graph = one_op(4096, 5000)
+    model, feeds = commit_model(graph), inputs(graph, 1)
+    honest = Trace(model, interpret(graph, feeds))
+    liar = Trace(model, lying(graph, feeds, 0, 4999, later=False))
+    verdict = court.play(liar, honest)
+    assert (verdict.guilty, verdict.proven) == ("accused", True)
+    assert dict(verdict.gas)["prove"] <= 1_300_000
+    assert verdict.transactions <= 40
+
+
+def test_a_move_of_bytes(court):
+    graph = moves(3)
+    model, feeds = commit_model(graph), inputs(graph, 1)
+    honest = Trace(model, interpret(graph, feeds))
+    size = honest.model.layers[0].layer.size
+    for position in (0, size // 2, size - 1):
+        liar = Trace(model, lying(graph, feeds, 0, position, later=False))
+        assert court.play(liar, honest).proven
+
+
+def test_an_honest_supplier_keeps_its_stake(court):
+    """Whatever the challenger says, it cannot show a wrong byte, and its time runs out."""
+    graph = random_network(2)
+    model, feeds = commit_model(graph), inputs(graph, 2)
+    honest = Trace(model, interpret(graph, feeds))
+    wrong = Trace(model, lying(graph, feeds, 2, 1, later=True))
+    order, _ = court.open(honest, wrong)
+    parties = Accused(honest), Challenger(wrong)
+    with pytest.raises(RevertedError, match="the byte is right"):
+        while court.step(order, parties):
+            pass
+    court.timeout(order)
+    verdict = court.market.call("verdicts", order)
+    assert verdict["guilty"] == court.challenger.address
+    assert not verdict["proven"]
+
+
+def test_a_challenger_that_sees_nothing_wrong_loses(court):
+    graph = random_network(2)
+    model, feeds = commit_model(graph), inputs(graph, 2)
+    honest = Trace(model, interpret(graph, feeds))
+    verdict = court.play(honest, honest)
+    assert (verdict.guilty, verdict.proven) == ("challenger", False)
+
+
+class _OtherOutput(Trace):
+    """Layers as they should be, and another output."""
+
+    def __init__(self, trace: Trace):
+        super().__init__(trace.model, trace.values)
+        self.output_tree = Tree.of([*(b"x" * 32 for _ in trace.model.outputs)])
+
+
+def test_an_output_that_no_layer_gave(court):
+    graph = random_network(1)
+    honest = Trace(commit_model(graph), interpret(graph, inputs(graph, 1)))
+    verdict = court.play(_OtherOutput(honest), honest)
+    assert (verdict.guilty, verdict.proven) == ("accused", True)
+    assert verdict.gas[-1][0] == "prove_output"
+
+
+class _Shuffled(Trace):
+    """A trace whose last leaf is not the output that is given."""
+
+    def __init__(self, trace: Trace):
+        super().__init__(trace.model, trace.values)
+        self.tree = Tree([*trace.tree.levels[0][:-1], b"y" * 32])
+
+
+class _Short(Trace):
+    """A trace without its first layer."""
+
+    def __init__(self, trace: Trace):
+        super().__init__(trace.model, trace.values)
+        self.tree = Tree(trace.tree.levels[0][1:])
+
+
+@pytest.mark.parametrize(
+    "wrong,reason",
+    [
+        (_Shuffled, "the trace does not end with the output"),
+        (_Short, "not the model's layers"),
+    ],
+)
+def test_a_trace_that_is_none_cannot_be_shown(court, wrong, reason):
+    graph = random_network(1)
+    honest = Trace(commit_model(graph), interpret(graph, inputs(graph, 1)))
+    liar = wrong(honest)
+    order, _ = court.open(liar, honest)
+    with pytest.raises(RevertedError, match=reason):
+        court.step(order, (Accused(liar), Challenger(honest)))
+    court.timeout(order)
+    verdict = court.market.call("verdicts", order)
+    assert verdict["guilty"] == court.accused.address
+    assert not verdict["proven"]
+
+
+def test_only_who_may_move_moves(court):
+    graph = random_network(1)
+    honest = Trace(commit_model(graph), interpret(graph, inputs(graph, 1)))
+    order, _ = court.open(honest, honest)
+    with pytest.raises(RevertedError, match="not this move now"):
+        court.disputes.send(court.accused, "show", order, [bytes(32)])
+    begin = Accused(honest).move(court.disputes.call("games", order), [])
+    with pytest.raises(RevertedError, match="the move is the other's"):
+        court.disputes.send(court.challenger, begin.name, order, *begin.arguments)
+    with pytest.raises(RevertedError, match="there is still time"):
+        court.disputes.send(court.challenger, "timeout", order)
+    court.connection.advance(court.disputes.call("MOVE_TIME") + 1)
+    with pytest.raises(RevertedError, match="too late"):
+        court.disputes.send(court.accused, begin.name, order, *begin.arguments)
+    court.disputes.send(court.challenger, "timeout", order)
+    with pytest.raises(RevertedError, match="there is none"):
+        court.disputes.send(court.challenger, "timeout", order)
+
+
+def test_only_the_market_opens(court):
+    graph = random_network(1)
+    honest = Trace(commit_model(graph), interpret(graph, inputs(graph, 1)))
+    order, _ = court.open(honest, honest)
+    with pytest.raises(RevertedError, match="there is one already"):
+        court.market.send(court.accused, "open", court.disputes.address, _empty(order))
+    with pytest.raises(RevertedError, match="only the market may do this"):
+        court.disputes.send(court.accused, "open", _empty(b"z" * 32))
+
+
+def _empty(order: bytes):
+    nobody = "0x" + "11" * 20
+    return (order, bytes(32), bytes(32), nobody, nobody, *[(bytes(32), bytes(32))] * 2)
