@@ -25,7 +25,7 @@ ORDER = Order(
     expiry=2**64 - 1,
     salt=2**256 - 1,
 )
-CONTRACT = Path(hpu.chain_integration.__file__).with_name("contracts") / "market.vy"
+CONTRACT = Path(hpu.chain_integration.__file__).with_name("contracts") / "orders.vy"
 
 
 @pytest.mark.parametrize("message", [Order, Acceptance])

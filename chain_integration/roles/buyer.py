@@ -1,0 +1,298 @@
+"""The buyer: orders a computation, gets the result or the money back.
+
+States of an order in the journal:
+
+    signed → matched → fetched → done
+        ↓        ↓         ↓
+      over     over      done
+
+``over`` means that there will be no result, and that the escrow came back or was never locked.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hpu.chain_integration.chain.contract import Event
+from hpu.chain_integration.roles.base import Role, held, order_name, tend
+from hpu.chain_integration.roles.content import (
+    INPUT,
+    MODEL,
+    OUTPUT,
+    decode_tensors,
+    encode_tensors,
+    sealed_cid,
+)
+from hpu.chain_integration.roles.engine import Network, model_document, read_network
+from hpu.chain_integration.roles.ledger import Result, State
+from hpu.chain_integration.roles.orders import Order
+from hpu.chain_integration.store.cid import ContentError
+from hpu.chain_integration.store.http import PeerError, RefusalError, Request, call, fetch
+from hpu.chain_integration.store.seal import Reader, SealError, new_key, open_sealed, seal, wrap
+from hpu.runtime.errors import HpuError
+from hpu.runtime.source import configuration
+
+__all__ = ["Buyer", "BuyerError", "Wish"]
+
+#: Seconds of the chain's time for one retriever to match an order, before the next one is asked.
+_PATIENCE = 300
+
+
+class BuyerError(HpuError):
+    """An order that cannot be placed, or has no result to fetch."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """Terms of an order; amounts in HAI-wei.
+
+    ``price``: most per T·H. ``quote``: most per supplier. ``fees``: most for the owners of model
+    and input. ``deadline``: seconds to compute. ``patience``: seconds to find suppliers.
+    """
+
+    price: int
+    quote: int
+    config: str = "hai-v1"
+    redundancy: int = 1
+    fees: int = 0
+    region: str = ""
+    deadline: int = 600
+    patience: int = 3600
+
+
+class Buyer(Role):
+    """See the module.
+
+    Parameters
+    ----------
+    retrievers:
+        Where retrievers answer; when one does not, the next one is asked.
+    """
+
+    name = "buyer"
+
+    def __init__(self, *, retrievers: Sequence[str], **common: Any):
+        super().__init__(**common)
+        self.retrievers = list(retrievers)
+        self.reader = Reader(bytes(self.ledger.account.key))
+
+    # Placing.
+
+    def submit(self, model: bytes, feeds: Mapping[str, Any], wish: Wish) -> bytes:
+        """Order ``model`` (ONNX, quantised) on ``feeds``; the order's id.
+
+        The order is signed and kept here; :meth:`step` gives it to a retriever and does the rest.
+
+        Raises
+        ------
+        HpuError
+            When the model or the feeds cannot be used.
+        BuyerError
+            When the balance in the market is too small, or no retriever knows a supplier.
+        """
+        document = model_document(model, feeds)
+        network = read_network(document, configuration(wish.config))
+        tensors = network.quantised(feeds)
+        order = self._order(network, tensors, wish)
+        needed = held(order)
+        if self.ledger.balance() < needed:
+            raise BuyerError(
+                f"the order needs {needed / 1e18:g} HAI in the market (quotes, collateral, fees) "
+                f"and there are {self.ledger.balance() / 1e18:g}; deposit more."
+            )
+        key = new_key()
+        data = {
+            "order": order.to_json(),
+            "signature": order.sign(self.ledger.domain, self.ledger.account).hex(),
+            "content": {
+                MODEL: str(self.store.put(seal(key, document, MODEL))),
+                INPUT: str(self.store.put(seal(key, encode_tensors(tensors), INPUT))),
+            },
+            "key": wrap(key, self.reader.public),
+            "keys": self._keys_for(order, key),
+            "config": wish.config,
+            "asked": {},
+        }
+        name = order.digest(self.ledger.domain)
+        self.journal.add("order", order_name(name), "signed", data, now=self.ledger.now())
+        return name
+
+    def _order(self, network: Network, tensors: dict[str, np.ndarray], wish: Wish) -> Order:
+        return Order(
+            buyer=self.ledger.address,
+            model=network.root,
+            config=network.config.digest(),
+            input=network.input_root(tensors),
+            region=wish.region.encode().ljust(32, b"\0"),
+            redundancy=wish.redundancy,
+            price=wish.price,
+            quote=wish.quote,
+            fees=wish.fees,
+            deadline=wish.deadline,
+            expiry=self.ledger.now() + wish.patience,
+            salt=int.from_bytes(os.urandom(32), "big"),
+        )
+
+    def _keys_for(self, order: Order, key: bytes) -> dict[str, str]:
+        """The key wrapped for suppliers that retrievers propose, their keys read from the chain."""
+        problem = "no retriever is known"
+        for url in self.retrievers:
+            try:
+                found = call(self.wire, url, "POST", "/candidates", order.to_json())
+            except (PeerError, RefusalError) as error:
+                problem = str(error).rstrip(".")
+                continue
+            addresses = [str(row["address"]) for row in found]
+            if len(addresses) >= order.redundancy:
+                return {
+                    address: wrap(key, self.ledger.node(address).key).hex() for address in addresses
+                }
+            problem = f"only {len(addresses)} suppliers would take it"
+        raise BuyerError(f"the order cannot be placed: {problem}.")
+
+    def cancel(self, order: bytes) -> None:
+        """Take an order back that is not matched yet.
+
+        Raises
+        ------
+        RevertedError
+            When it was matched before.
+        """
+        self.ledger.market("cancel", self._entry(order).values)
+
+    def _entry(self, order: bytes) -> Order:
+        return Order.from_json(self._known(order)[1]["order"])
+
+    def _known(self, order: bytes) -> tuple[str, dict[str, Any]]:
+        found = self.journal.get("order", order_name(order))
+        if found is None:
+            raise BuyerError(f"order {order_name(order)} is not one of this buyer's.")
+        return found
+
+    # The chain.
+
+    def take(self, event: Event) -> None:
+        """Note that an order of this buyer was matched."""
+        if event.name == "Matched" and event["buyer"] == self.ledger.address:
+            self.journal.move("order", event["id"].hex(), "signed", "matched")
+        elif event.name == "Cancelled" and event["buyer"] == self.ledger.address:
+            self.journal.move("order", event["id"].hex(), "signed", "over", reason="cancelled")
+
+    def advance(self) -> None:
+        """Give orders to retrievers, fetch results, confirm, and end what is late."""
+        self.each("order", ("signed",), self._place)
+        self.each("order", ("matched", "fetched"), self._pursue)
+
+    def _place(self, name: str, data: dict[str, Any]) -> None:
+        """Post the order to a retriever, to the next one when it is not matched for too long."""
+        now = self.ledger.now()
+        if now > int(data["order"]["expiry"]):
+            self.journal.move("order", name, "signed", "over", reason="nobody matched it in time")
+            return
+        for url in self.retrievers:
+            since = data["asked"].get(url)
+            if since is not None and now - since > _PATIENCE:
+                continue
+            try:
+                self._post(url, data)
+            except (PeerError, RefusalError) as error:
+                self.log.info("order %s at %s: %s", name[:10], url, error)
+                continue
+            if since is None:
+                data["asked"][url] = now
+                self.journal.note("order", name, asked=data["asked"])
+            return
+
+    def _post(self, url: str, data: dict[str, Any]) -> None:
+        message = {key: data[key] for key in ("order", "signature", "content", "keys")}
+        reply = call(self.wire, url, "POST", "/orders", message)
+        if reply["state"] == "failed":
+            raise RefusalError(reply["reason"])
+        for cid in reply["missing"]:
+            if cid in data["content"].values():
+                put = Request("PUT", f"/blobs/{cid}", self.store.get(cid))
+                if self.wire.request(url, put).status != 201:
+                    raise PeerError(f"{url} did not take {cid}.")
+
+    def _pursue(self, name: str, data: dict[str, Any]) -> None:
+        order, now = bytes.fromhex(name), self.ledger.now()
+        job = self.ledger.job(order)
+        if job.state == State.SETTLED:
+            self._settled(name, data, order)
+        elif job.state in State.ENDS:
+            self.journal.move("order", name, "matched", "over", reason=State.text(job.state))
+            self.journal.move("order", name, "fetched", "over", reason=State.text(job.state))
+        elif job.state == State.REVEALED and now <= job.ends and self._get(name, data, order):
+            if self.ledger.try_market("confirm", order):
+                self.journal.move("order", name, "fetched", "done")
+        else:
+            tend(self.ledger, order, job, now)
+
+    def _settled(self, name: str, data: dict[str, Any], order: bytes) -> None:
+        """Paid already; the result is still wanted."""
+        if self._get(name, data, order):
+            self.journal.move("order", name, "fetched", "done")
+
+    def _get(self, name: str, data: dict[str, Any], order: bytes) -> bool:
+        """Have the sealed output here: that of any supplier, when it is what was revealed."""
+        if "output" in data:
+            return True
+        for supplier, result in self.ledger.results(order).items():
+            if self.ledger.share(order, supplier).removed:
+                continue
+            try:
+                cid = str(sealed_cid(result.sealed))
+                sealed = fetch(self.wire, self.ledger.node(supplier).endpoint, cid)
+                self._check_output(data, sealed, result)
+                self.store.put_as(cid, sealed)
+            except (PeerError, ContentError, SealError, BuyerError) as error:
+                self.log.warning("order %s, %s: %s", name[:10], supplier, error)
+                continue
+            return self.journal.move("order", name, "matched", "fetched", output=cid)
+        return False
+
+    def _check_output(self, data: dict[str, Any], sealed: bytes, result: Result) -> None:
+        key = self._key(data)
+        document = open_sealed(key, self.store.get(data["content"][MODEL]), MODEL)
+        network = read_network(document, configuration(data["config"]))
+        tensors = decode_tensors(open_sealed(key, sealed, OUTPUT))
+        network.check_outputs(tensors)
+        if network.output_root(tensors) != result.output:
+            raise BuyerError("the output is not what the supplier revealed.")
+
+    def _key(self, data: dict[str, Any]) -> bytes:
+        return self.reader.unwrap(data["key"])
+
+    # Results.
+
+    def status(self, order: bytes) -> dict[str, Any]:
+        """State here and on the chain, suppliers, and the reason when there will be no result."""
+        state, data = self._known(order)
+        job = self.ledger.job(order)
+        return {
+            "id": order_name(order),
+            "state": state,
+            "chain": State.text(job.state),
+            "reason": data.get("reason", ""),
+            "ends": job.ends,
+        }
+
+    def fetch(self, order: bytes) -> dict[str, np.ndarray]:
+        """The outputs by name, as a session gives them.
+
+        Raises
+        ------
+        BuyerError
+            When there is no result yet, or will be none.
+        """
+        state, data = self._known(order)
+        if "output" not in data:
+            why = data.get("reason") or "it is not computed yet"
+            raise BuyerError(f"order {order_name(order)[:10]} has no result ({state}: {why}).")
+        key = self._key(data)
+        tensors = decode_tensors(open_sealed(key, self.store.get(data["output"]), OUTPUT))
+        document = open_sealed(key, self.store.get(data["content"][MODEL]), MODEL)
+        return read_network(document, configuration(data["config"])).dequantised(tensors)
