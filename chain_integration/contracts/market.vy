@@ -238,7 +238,7 @@ RETRIEVER_PART: public(constant(uint256)) = 40  # per cent of the platform's
 VERIFIER_PART: public(constant(uint256)) = 40  # the rest is the treasury's
 SPEED_BONUS: public(constant(uint256)) = 1000  # basis points for no time at all
 TOLERANCE: public(constant(uint256)) = 103  # per cent of the median work that is paid at most
-DEMAND_PART: public(constant(uint256)) = 100  # a demand costs one such part of the quote
+DEMAND_PART: public(constant(uint256)) = 20  # a demand costs one such part of the quote
 
 LOW_96: constant(uint256) = 2**96 - 1
 
@@ -564,7 +564,7 @@ def _settle(id: bytes32, job: Job, confirmed: bool):
         if share.power == 0 or share.removed:
             continue
         counted: uint256 = share.work
-        if share.supplier in [job.buyer, job.retriever]:
+        if pot == 0 or share.supplier in [job.buyer, job.retriever]:
             counted = 0
             self_dealt = self_dealt or share.supplier == job.retriever
         rating: uint256 = extcall registry.settle(
