@@ -35,7 +35,7 @@ class Rpc:
         """``unlocked`` lists accounts whose transactions need no signature; they get coin."""
         self.chain = chain
         self._lock = threading.RLock()
-        self._unlocked = unlocked or []
+        self._unlocked = list(unlocked or [])
         for address in self._unlocked:
             chain.set_coins(address, _COINS)
 
@@ -240,6 +240,9 @@ class Rpc:
     def _revert(self, number: str) -> bool:
         return self.chain.revert(_integer(number))
 
+    def _unlock(self, address: str) -> None:
+        self._unlocked.append(_address(address))
+
     def _set_balance(self, address: str, amount: str) -> None:
         self.chain.set_coins(_address(address), _integer(amount))
 
@@ -277,6 +280,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "eth_sendTransaction": Rpc._send,
     "evm_increaseTime": Rpc._increase_time,
     "evm_mine": Rpc._mine,
+    "anvil_impersonateAccount": Rpc._unlock,
     "anvil_mine": Rpc._mine,
     "evm_revert": Rpc._revert,
     "evm_setNextBlockTimestamp": Rpc._set_next_time,
