@@ -25,7 +25,9 @@ def say(answer: bytes4):
     self.answer = answer
 
 @external
-def onERC721Received(operator: address, giver: address, token: uint256, data: Bytes[1024]) -> bytes4:
+def onERC721Received(
+    operator: address, giver: address, token: uint256, data: Bytes[1024]
+) -> bytes4:
     assert self.answer != empty(bytes4), "not today"
     self.operator = operator
     self.giver = giver
