@@ -108,19 +108,19 @@ class Marketplace:
         self.accounts = list(self.keys)
         self.deployer, self.treasury, self.buyer, self.retriever, *self.nodes = self.accounts
         self.resources = self.deployer
-        self.token = self._create("token", [self.deployer], [SUPPLY])
+        self.token = self.make("token", [self.deployer], [SUPPLY])
         court = self.folder / "court.vy"
         court.write_text(COURT)
         self.court = self._made(compiled_source(court))
         at = [get_create_address(self.deployer, 2 + k) for k in range(5)]  # type: ignore[arg-type]
         registry, orders, openings, sampling, market = at
         token, court = self.token.address, self.court.address
-        self.registry = self._create("registry", token, market, self.resources, court)
-        self.orders = self._create("orders", market, registry)
-        self.openings = self._create("openings")
-        self.sampling = self._create("sampling", market, registry)
+        self.registry = self.make("registry", token, market, self.resources, court)
+        self.orders = self.make("orders", market, registry)
+        self.openings = self.make("openings")
+        self.sampling = self.make("sampling", market, registry)
         others = (token, registry, orders, court, court, openings, sampling, self.treasury)
-        self.market = self._create("market", *others)
+        self.market = self.make("market", *others)
         assert self.market.address == market
         self.domain = Domain(self.chain.chain_id, market)
         for account in self.accounts[1:]:
@@ -129,7 +129,8 @@ class Marketplace:
             self.do(self.token, account, "approve", registry, SUPPLY)
             self.do(self.token, account, "approve", market, SUPPLY)
 
-    def _create(self, name: str, *arguments: Any) -> Contract:
+    def make(self, name: str, *arguments: Any) -> Contract:
+        """Create a contract."""
         return self._made(compiled(name), *arguments)
 
     def _made(self, artifact: Artifact, *arguments: Any) -> Contract:
@@ -239,6 +240,10 @@ class Marketplace:
     def after(self, seconds: int) -> None:
         """Let time pass."""
         self.chain.advance(seconds)
+
+    def at(self, time: int) -> None:
+        """The next transaction is in a block of this time."""
+        self.chain.request("evm_setNextBlockTimestamp", time)
 
     # Money.
 
