@@ -1,17 +1,23 @@
 """A board's simulation behind a pseudo-terminal, for the real driver."""
 
 import contextlib
+import dataclasses
 import os
 import pty
 import select
+import signal
 import threading
 import tty
 from collections.abc import Iterator
+from pathlib import Path
 
+from hpu.hw.boards.board import Board
+from hpu.hw.boards.top import BoardTop
 from hpu.runtime.errors import HpuError
-from hpu.sim.board import BoardSimulation
+from hpu.sim.board import BoardSimulation, build
+from hpu.sim.model import Progress
 
-__all__ = ["BoardServer", "serving"]
+__all__ = ["BoardServer", "open_board", "serving"]
 
 #: Cycles simulated at a time while bytes may come from the host.
 _CHUNK = 2_000
@@ -87,6 +93,19 @@ class BoardServer:
             self._out = self._out[os.write(self._host, self._out) :] if self._out else b""
         return bool(data)
 
+    def serve_until_interrupted(self, path: Path | None) -> None:
+        """Serve until Ctrl-C or SIGTERM; meanwhile ``path`` is a link to the terminal.
+
+        Raises
+        ------
+        HpuError
+            When ``path`` cannot be made.
+        """
+        with _linked(path, self.port):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: self.stop())
+            self.serve()
+
     def stop(self) -> None:
         """Let :meth:`serve` return soon."""
         self._stopped = True
@@ -96,6 +115,49 @@ class BoardServer:
         os.close(self._host)
         os.close(self._terminal)
         self._board.close()
+
+
+@contextlib.contextmanager
+def _linked(path: Path | None, target: str) -> Iterator[None]:
+    """A symbolic link for as long as the context lasts; an older one is replaced."""
+    if path is None:
+        yield
+        return
+    try:
+        if path.is_symlink():
+            path.unlink()
+        path.symlink_to(target)
+    except OSError as error:
+        raise HpuError(f"{path} cannot be made: {error.strerror}.") from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def open_board(
+    board: Board,
+    *,
+    baud: int | None = None,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> BoardSimulation:
+    """The simulation of ``board``, built when it is not in the cache.
+
+    Without ``baud`` a bit of the link lasts four cycles, the fewest that it can.
+
+    Raises
+    ------
+    HpuError
+        When the line rate is too high or the simulation cannot be built.
+    """
+    clock = board.config.clock_hz
+    rate = baud or clock // 4
+    if 4 * rate > clock:
+        raise HpuError(f"--baud must be at most a quarter of the clock ({clock // 4}), not {rate}.")
+    top = BoardTop(board=dataclasses.replace(board, baud=rate))
+    library = build(top, jobs=jobs, progress=progress)
+    return BoardSimulation(library, cycles_per_bit=clock / rate)
 
 
 @contextlib.contextmanager

@@ -61,7 +61,8 @@ def decode_frame(frame: bytes) -> bytes | None:
 class Request:
     """One request, and how it goes.
 
-    ``turn`` numbers all frames that were sent, again or not; ``at`` is when it was sent last.
+    All frames that are sent, again or not, are numbered: ``first`` is the number when it was sent
+    first, ``turn`` when it was sent last, at the time ``at``.
     ``payload`` and ``status`` are those of the response, when it has come.
     """
 
@@ -70,9 +71,9 @@ class Request:
     count: int = 1
     data: bytes = b""
     frame: bytes = b""
+    first: int = 0
     turn: int = 0
     at: float = 0.0
-    repeated: bool = False
     payload: bytes = b""
     status: Status = Status.OKAY
     #: Sequence number of the response.
@@ -180,16 +181,15 @@ class Window:
         for request in requests:
             self._turn += 1
             request.turn, request.at = self._turn, self.channel.now()
+            request.first = request.first or self._turn
         self.channel.write(b"".join(request.frame for request in requests))
 
     def _repeat(self, requests: Sequence[Request]) -> None:
-        for request in requests:
-            request.repeated = True
         self.traffic.repeated += len(requests)
         self._send(requests)
 
     def _receive(self) -> None:
-        """Take what comes; when nothing does in time, send the oldest request again."""
+        """Take what comes; when nothing does in time, send the oldest request and the newest again."""
         wait = self._base + self._patience.seconds - self.channel.now()
         data = self.channel.read(wait) if wait > 0 else b""
         for body in self._bodies(data):
@@ -204,7 +204,9 @@ class Window:
             )
         self._base = now
         self._patience.repeated()
-        self._repeat([next(iter(self._flying.values()))])
+        # The newest shows a gap if there is one: the device may have dropped all but the oldest.
+        oldest, *_, newest = [*self._flying.values()] * 2
+        self._repeat([oldest] if oldest is newest else [oldest, newest])
 
     def _bodies(self, data: bytes) -> list[bytes]:
         """Good frames that ``data`` completes."""
@@ -243,11 +245,11 @@ class Window:
         payload, now = body[_BEFORE:-_AFTER], self.channel.now()
         if not request.answers(payload):
             return
-        if not request.repeated:
+        if request.first == request.turn:
             self._patience.learn(now - max(request.at, self._heard))
         request.payload, request.status, request.answered = payload, Status(body[-1]), body[1]
         self._flying = {n: other for n, other in self._flying.items() if other is not request}
         self._heard = self._base = now
         self._patience.answered()
-        # The device answers in order: what was sent before and has no answer is lost.
-        self._repeat([other for other in self._flying.values() if other.turn < request.turn])
+        # The device answers in order: what was sent before, for the last time, has been lost.
+        self._repeat([other for other in self._flying.values() if other.turn < request.first])

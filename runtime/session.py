@@ -14,7 +14,7 @@ from hpu.runtime.host import PackageRunner
 from hpu.runtime.interface import NodeArg, batch_of, check_feeds, is_batched
 from hpu.runtime.package import Package
 from hpu.runtime.profile import Run
-from hpu.runtime.source import DEFAULT_CONFIG, Calibration, Model, open_source
+from hpu.runtime.source import Calibration, Model, open_source
 
 __all__ = ["InferenceSession", "Measurement"]
 
@@ -60,7 +60,8 @@ class InferenceSession:
     no_fallback:
         Refuse a network of which the host would run a part.
     force_hpu:
-        Let the HPU also run what the cycle model says the host would run faster.
+        Let the HPU also run what the cycle model says the host would run faster; always so on
+        an FPGA.
     port:
         Serial port of the board, for the device ``"fpga"``.
     progress:
@@ -91,7 +92,7 @@ class InferenceSession:
         self._source, self.config = open_source(
             model,
             config=config,
-            default=_default(device, port),
+            board=_board(device, port),
             batch=batch,
             dims=dims,
             calibration=calibration,
@@ -212,12 +213,12 @@ class InferenceSession:
         return self._runner.run(self._source.package(batch), arrays)
 
 
-def _default(device: str, port: str | None) -> str | Config:
-    """Configuration that a model is compiled for unless told: a board has only one."""
+def _board(device: str, port: str | None) -> Config | None:
+    """Configuration of the board that a model is for."""
     if device != "fpga":
         if port is not None:
             raise InputError(f"port must be given for the device fpga only, not for {device}.")
-        return DEFAULT_CONFIG
+        return None
     from hpu.runtime.fpga import configuration_on  # the boards take a while to import
 
     return configuration_on(port)

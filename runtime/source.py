@@ -270,14 +270,17 @@ def open_source(
     model: Model,
     *,
     config: str | Config | None = None,
-    default: str | Config = DEFAULT_CONFIG,
+    board: Config | None = None,
     batch: int | None = None,
     dims: Mapping[str, int] | None = None,
     calibration: Calibration | None = None,
     no_fallback: bool = False,
     force_hpu: bool = False,
 ) -> tuple[Source, Config]:
-    """The source of ``model``'s packages, and their configuration (for a model: ``default``).
+    """The source of ``model``'s packages, and their configuration (for a model: hai-v1 by default).
+
+    For a ``board`` a model is compiled for the board's configuration by default, and leaves nothing
+    to the host that the board can run.
 
     Raises
     ------
@@ -299,11 +302,12 @@ def open_source(
         if no_fallback:
             refuse_fallback(package.placements)
         return _Given(package, batch), machine
-    machine = machine or configuration(default)
+    machine = machine or board or configuration(DEFAULT_CONFIG)
     from hpu.runtime.models import open_model
 
     sizes = dims or {}
-    source = open_model(model, machine, batch, sizes, calibration, no_fallback, force_hpu)
+    force = force_hpu or board is not None
+    source = open_model(model, machine, batch, sizes, calibration, no_fallback, force)
     return source, machine
 
 
