@@ -10,6 +10,7 @@ States of an order in the journal:
 """
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from hpu.chain_integration.chain.contract import Event
+from hpu.chain_integration.roles.availability import assembled, parts
 from hpu.chain_integration.roles.base import Role, held, order_name, tend
 from hpu.chain_integration.roles.content import (
     INPUT,
@@ -39,6 +41,8 @@ __all__ = ["Buyer", "BuyerError", "Wish"]
 
 #: Seconds of the chain's time for one retriever to match an order, before the next one is asked.
 _PATIENCE = 300
+#: Seconds after which an output that cannot be fetched is demanded on the chain.
+_UNAVAILABLE = 600
 
 
 class BuyerError(HpuError):
@@ -225,9 +229,12 @@ class Buyer(Role):
         elif job.state in State.ENDS:
             self.journal.move("order", name, "matched", "over", reason=State.text(job.state))
             self.journal.move("order", name, "fetched", "over", reason=State.text(job.state))
-        elif job.state == State.REVEALED and now <= job.ends and self._get(name, data, order):
-            if self.ledger.try_market("confirm", order):
-                self.journal.move("order", name, "fetched", "done")
+        elif job.state == State.REVEALED and now <= job.ends:
+            if self._get(name, data, order):
+                if self.ledger.try_market("confirm", order):
+                    self.journal.move("order", name, "fetched", "done")
+            else:
+                self._demand(name, data, order, now)
         else:
             tend(self.ledger, order, job, now)
 
@@ -241,7 +248,7 @@ class Buyer(Role):
         if "output" in data:
             return True
         for supplier, result in self.ledger.results(order).items():
-            if self.ledger.share(order, supplier).removed:
+            if not self._stands(order, supplier):
                 continue
             try:
                 cid = str(sealed_cid(result.sealed))
@@ -255,13 +262,48 @@ class Buyer(Role):
         return False
 
     def _check_output(self, data: dict[str, Any], sealed: bytes, result: Result) -> None:
-        key = self._key(data)
-        document = open_sealed(key, self.store.get(data["content"][MODEL]), MODEL)
-        network = read_network(document, configuration(data["config"]))
-        tensors = decode_tensors(open_sealed(key, sealed, OUTPUT))
+        tensors = decode_tensors(open_sealed(self._key(data), sealed, OUTPUT))
+        network = self._network(data)
         network.check_outputs(tensors)
         if network.output_root(tensors) != result.output:
             raise BuyerError("the output is not what the supplier revealed.")
+
+    def _demand(self, name: str, data: dict[str, Any], order: bytes, now: int) -> None:
+        """Have a supplier show the output on the chain, after a while without it."""
+        since = data.setdefault("missing", now)
+        self.journal.note("order", name, missing=since)
+        if now - since < _UNAVAILABLE:
+            return
+        suppliers = [who for who in self.ledger.results(order) if self._stands(order, who)]
+        shapes = self._network(data).output_shapes
+        answers = self._answers(order, suppliers[0])
+        sizes = {tensor: math.prod(shape) for tensor, shape in shapes.items()}
+        left = [part for part in parts(sizes) if part not in answers]
+        if left:
+            wanted = dict(zip(("tensor", "first", "leaves"), left[0], strict=True))
+            self.ledger.market("demand", order, suppliers[0], wanted)
+            return
+        document = encode_tensors(assembled(shapes, answers))
+        cid = self.store.put(seal(self._key(data), document, OUTPUT))
+        self.journal.move("order", name, "matched", "fetched", output=str(cid))
+
+    def _stands(self, order: bytes, supplier: str) -> bool:
+        return not self.ledger.share(order, supplier).removed
+
+    def _answers(self, order: bytes, supplier: str) -> dict[tuple[int, int, int], bytes]:
+        """What a supplier showed on the chain, by the part that was demanded."""
+        asked = [event for event in self.ledger.events(order, "Demanded")]
+        shown = [event for event in self.ledger.events(order, "Answered")]
+        pairs = zip(asked, shown, strict=False)
+        return {
+            tuple(demand["wanted"][key] for key in ("tensor", "first", "leaves")): answer["data"]
+            for demand, answer in pairs
+            if demand["supplier"] == supplier
+        }  # type: ignore[misc]
+
+    def _network(self, data: dict[str, Any]) -> Network:
+        document = open_sealed(self._key(data), self.store.get(data["content"][MODEL]), MODEL)
+        return read_network(document, configuration(data["config"]))
 
     def _key(self, data: dict[str, Any]) -> bytes:
         return self.reader.unwrap(data["key"])
@@ -292,7 +334,6 @@ class Buyer(Role):
         if "output" not in data:
             why = data.get("reason") or "it is not computed yet"
             raise BuyerError(f"order {order_name(order)[:10]} has no result ({state}: {why}).")
-        key = self._key(data)
-        tensors = decode_tensors(open_sealed(key, self.store.get(data["output"]), OUTPUT))
-        document = open_sealed(key, self.store.get(data["content"][MODEL]), MODEL)
-        return read_network(document, configuration(data["config"])).dequantised(tensors)
+        sealed = self.store.get(data["output"])
+        tensors = decode_tensors(open_sealed(self._key(data), sealed, OUTPUT))
+        return self._network(data).dequantised(tensors)

@@ -9,7 +9,16 @@ from multiformats import CID
 
 from hpu.chain_integration.store.cid import ContentError, decode, encode, parse_cid
 
-__all__ = ["INPUT", "MODEL", "OUTPUT", "Content", "decode_tensors", "encode_tensors", "sealed_cid"]
+__all__ = [
+    "INPUT",
+    "MODEL",
+    "OUTPUT",
+    "Content",
+    "decode_tensors",
+    "encode_tensors",
+    "sealed_cid",
+    "usage_cid",
+]
 
 #: What sealed content is for.
 MODEL, INPUT, OUTPUT = "model", "input", "output"
@@ -51,6 +60,11 @@ def _tensor(name: str, value: Any) -> np.ndarray:
 def sealed_cid(digest: bytes) -> CID:
     """The identifier of sealed content, whose SHA-256 stands on the chain."""
     return CID("base32", 1, "raw", ("sha2-256", digest))
+
+
+def usage_cid(root: bytes) -> CID:
+    """The identifier of a usage document, whose SHA-256 is the root of the space-time proof."""
+    return CID("base32", 1, "dag-cbor", ("sha2-256", root))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What a node computes with: a network that an order names, and the HPU that runs it."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -12,6 +13,7 @@ import numpy as np
 from hpu.chain_integration.proofs.layers import Model, commit_model
 from hpu.chain_integration.proofs.trace import Trace, io_root
 from hpu.chain_integration.proofs.usage import Usage, usage_of
+from hpu.chain_integration.proofs.vdf import Stopwatch
 from hpu.chain_integration.store.cid import ContentError, decode, encode
 from hpu.hw.config import Config
 from hpu.runtime.agreement import tensors as device_tensors
@@ -66,6 +68,12 @@ class Network:
     def dequantised(self, tensors: Tensors) -> Tensors:
         """Outputs by name as a session gives them, of device tensors."""
         return {port.name: from_device(tensors[port.tensor], port) for port in self.program.outputs}
+
+    @property
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the outputs' device tensors, in order."""
+        shapes = {port.tensor: port.shape4 for port in self.program.outputs}
+        return {name: shapes[name] for name in self.model.outputs}
 
     def check_inputs(self, tensors: Tensors) -> None:
         """Refuse tensors that are not this network's inputs.
@@ -192,8 +200,13 @@ class Engine:
         network.check_inputs(tensors)
         return network.root, network.input_root(tensors)
 
-    def run(self, document: bytes, tensors: Tensors) -> Work:
+    def run(self, document: bytes, tensors: Tensors, seed: bytes | None = None) -> Work:
         """Compute the network on the device, with the trace of every layer's result.
+
+        Parameters
+        ----------
+        seed:
+            With it, 32 bytes, the time that the computation takes is proven alongside.
 
         Raises
         ------
@@ -202,13 +215,20 @@ class Engine:
         """
         network = read_network(document, self.config)
         network.check_inputs(tensors)
-        program, started = network.program, time.perf_counter()
+        started = time.perf_counter()
+        with contextlib.nullcontext() if seed is None else Stopwatch(seed) as stopwatch:
+            trace, run = self._run(network, tensors)
+        seconds = time.perf_counter() - started
+        elapsed = None if stopwatch is None else stopwatch.elapsed
+        usage = usage_of(self.config, run, seconds=seconds, elapsed=elapsed)
+        return Work(network, trace, usage, run, seconds)
+
+    def _run(self, network: Network, tensors: Tensors) -> tuple[Trace, Run]:
+        program = network.program
         feeds = {port.name: from_device(tensors[port.tensor], port) for port in program.inputs}
         _values, run = self._executor.measure(program, feeds)
         trace = Trace(network.model, device_tensors(self._executor, program))
-        seconds = time.perf_counter() - started
-        timed = with_cycles(program, self.config, run)
-        return Work(network, trace, usage_of(self.config, timed), timed, seconds)
+        return trace, with_cycles(program, self.config, run)
 
     def close(self) -> None:
         """Free the device."""

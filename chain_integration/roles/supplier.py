@@ -15,6 +15,7 @@ import os
 from typing import Any
 
 from hpu.chain_integration.chain.contract import Event
+from hpu.chain_integration.roles.availability import show
 from hpu.chain_integration.roles.base import STAKE_FACTOR, held, open_order, tend
 from hpu.chain_integration.roles.content import (
     INPUT,
@@ -28,7 +29,7 @@ from hpu.chain_integration.roles.engine import Work
 from hpu.chain_integration.roles.ledger import Result, State
 from hpu.chain_integration.roles.orders import Acceptance, KeyRequest, Order
 from hpu.chain_integration.roles.quarrel import play
-from hpu.chain_integration.roles.verifier import Verifier
+from hpu.chain_integration.roles.verifier import Verifier, time_seed
 from hpu.chain_integration.store.cid import ContentError
 from hpu.chain_integration.store.http import (
     PeerError,
@@ -101,9 +102,9 @@ class Supplier(Verifier):
             raise RefusalError(data["reason"], 409)
         if state == "checking":
             return reply_json({"state": "checking"}, 202)
-        if state == "lapsed":
+        if state == "lapsed" or (state == "accepted" and self._is_over(data)):
             self._check_terms(order)
-            self._accept(name.hex(), data, "lapsed")
+            self._accept(name.hex(), data, state)
             _state, data = self.journal.get("order", name.hex()) or known
         elif state != "accepted":
             raise RefusalError("the order is under way or over already.", 409)
@@ -187,7 +188,7 @@ class Supplier(Verifier):
         if event.name == "Matched" and self.ledger.address in event["suppliers"]:
             name = event["id"].hex()
             for before in ("accepted", "lapsed"):
-                self.journal.move("order", name, before, "matched")
+                self.journal.move("order", name, before, "matched", block=event.block)
 
     def advance(self) -> None:
         """Check, compute, commit, reveal and be paid, as far as each order allows."""
@@ -242,9 +243,11 @@ class Supplier(Verifier):
 
     def _lapse(self, name: str, data: dict[str, Any]) -> None:
         """Free the place of an order that nobody matched in time."""
-        expiry = int(data["acceptance"]["acceptance"]["expiry"])
-        if self.ledger.now() > expiry and self.ledger.job(bytes.fromhex(name)).state == 0:
+        if self._is_over(data) and self.ledger.job(bytes.fromhex(name)).state == 0:
             self.journal.move("order", name, "accepted", "lapsed")
+
+    def _is_over(self, data: dict[str, Any]) -> bool:
+        return self.ledger.now() > int(data["acceptance"]["acceptance"]["expiry"])
 
     def _pursue(self, name: str, data: dict[str, Any]) -> None:
         """Do what the order's state on the chain asks of this supplier."""
@@ -257,7 +260,7 @@ class Supplier(Verifier):
         elif job.state == State.COMMITTED and now <= job.ends:
             self._reveal(name, data, order)
         elif job.state == State.DEMANDED and now <= job.ends:
-            self._show(data, order)
+            self._show(name, data, order)
         elif job.state == State.DISPUTED and now <= job.ends:
             self._defend(name, data, order)
         else:
@@ -290,13 +293,15 @@ class Supplier(Verifier):
     def _compute(self, name: str, data: dict[str, Any]) -> dict[str, Any] | None:
         """The result, kept with its salt before anybody hears of it."""
         model, tensors = self._content(data)
-        work: Work | None = self.jobs.result(name, lambda: self.engine.run(model, tensors))
+        seed = time_seed(self.ledger.connection, bytes.fromhex(name), data["block"])
+        job = lambda: self.engine.run(model, tensors, seed)  # noqa: E731
+        work: Work | None = self.jobs.result(name, job)
         if work is None:
             return None
         self.metrics.seconds.inc(work.seconds)
         key = self._key(data["wrapped"])
         sealed = self.store.put(seal(key, encode_tensors(work.outputs), OUTPUT))
-        usage = self.store.put(work.usage.document, "dag-cbor")
+        self.store.put(work.usage.document, "dag-cbor")
         result = Result(
             model=work.network.root,
             input=work.network.input_root(tensors),
@@ -306,11 +311,7 @@ class Supplier(Verifier):
             sealed=bytes(sealed.raw_digest),
             work=work.usage.work,
         )
-        changes = {
-            "result": result.to_entry(),
-            "salt": os.urandom(32),
-            "usage": str(usage),
-        }
+        changes = {"result": result.to_entry(), "salt": os.urandom(32)}
         self.journal.move("order", name, "matched", "computed", **changes)
         self.jobs.forget(name)
         return changes
@@ -323,8 +324,17 @@ class Supplier(Verifier):
         for before in ("computed", "committed"):
             self.journal.move("order", name, before, "revealed")
 
-    def _show(self, data: dict[str, Any], order: bytes) -> None:
+    def _show(self, name: str, data: dict[str, Any], order: bytes) -> None:
         """Answer a buyer's demand for a part of the output, when it is for this supplier."""
+        demand = self.ledger.events(order, "Demanded")[-1]
+        if demand["supplier"] != self.ledger.address or "result" not in data:
+            return
+        trace = self._trace(f"demand {name}", *self._content(data))
+        if trace is not None:
+            wanted = demand["wanted"]
+            shown = show(trace, wanted["tensor"], wanted["first"], wanted["leaves"])
+            outcome = Result.from_entry(data["result"]).outcome
+            self.ledger.market("answer", order, outcome, shown)
 
     def _defend(self, name: str, data: dict[str, Any], order: bytes) -> None:
         """Make the next move of a dispute that this supplier is a party of."""

@@ -7,12 +7,17 @@ States of a check in the journal:
     disputed → over
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
+from hpu.chain_integration.chain.connect import Connection
 from hpu.chain_integration.chain.contract import Event
+from hpu.chain_integration.proofs.crh import crh
 from hpu.chain_integration.proofs.trace import Trace
+from hpu.chain_integration.proofs.usage import check_usage, read_usage
 from hpu.chain_integration.roles.base import Role
-from hpu.chain_integration.roles.content import INPUT, MODEL, decode_tensors
+from hpu.chain_integration.roles.content import INPUT, MODEL, decode_tensors, usage_cid
 from hpu.chain_integration.roles.engine import Engine, Work
 from hpu.chain_integration.roles.jobs import Immediate, Jobs
 from hpu.chain_integration.roles.ledger import Job, Result, State
@@ -21,18 +26,49 @@ from hpu.chain_integration.roles.quarrel import play
 from hpu.chain_integration.store.cid import ContentError, parse_cid
 from hpu.chain_integration.store.http import PeerError, RefusalError, call, fetch
 from hpu.chain_integration.store.seal import Reader, SealError, open_sealed
+from hpu.hw.config import CONFIGS, Config
+from hpu.runtime.errors import HpuError
 
-__all__ = ["Verifier"]
+__all__ = ["Verifier", "time_seed"]
+
+
+def time_seed(connection: Connection, order: bytes, block: int) -> bytes:
+    """What an order's proof of elapsed time starts from: nobody knows it before the match.
+
+    Parameters
+    ----------
+    block:
+        Number of the block with the match.
+    """
+    return crh(order + bytes.fromhex(connection.block(block)["hash"][2:]))
 
 
 class Verifier(Role):
-    """See the module. ``engine`` computes; ``jobs`` says when."""
+    """See the module.
+
+    Parameters
+    ----------
+    engine:
+        This node's own device.
+    checker:
+        Gives what computes another node's configuration again; the functional device by default.
+    jobs:
+        Says when computations are done.
+    """
 
     name = "verifier"
 
-    def __init__(self, *, engine: Engine, jobs: Jobs | None = None, **common: Any):
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        checker: Callable[[Config], Engine] = Engine,
+        jobs: Jobs | None = None,
+        **common: Any,
+    ):
         super().__init__(**common)
         self.engine, self.jobs = engine, jobs or Immediate()
+        self._checker = functools.cache(checker)
         self.reader = Reader(bytes(self.ledger.account.key))
 
     def take(self, event: Event) -> None:
@@ -55,23 +91,57 @@ class Verifier(Role):
 
     def _check(self, name: str, order: bytes, job: Job) -> None:
         """Compute the order again; stand by the result, or bet against it."""
-        results = self.ledger.results(order)
+        results = {
+            supplier: result
+            for supplier, result in self.ledger.results(order).items()
+            if not self.ledger.share(order, supplier).removed
+        }
         opened = self._content(order, list(results))
-        if opened is None:
+        config = self._config(next(iter(results)))
+        if opened is None or config is None:
             return
-        work: Work | None = self.jobs.result(f"verify {name}", lambda: self.engine.run(*opened))
+        checker = self._checker(config)
+        work: Work | None = self.jobs.result(f"verify {name}", lambda: checker.run(*opened))
         if work is None:
             return
         self.jobs.forget(f"verify {name}")
         self.metrics.proofs.inc()
         for supplier, result in results.items():
-            if self.ledger.share(order, supplier).removed:
-                continue
             if result.outcome != work.outcome:
                 self._challenge(name, order, supplier, result, work)
                 return
+        self._judge(name, order, results, work)
+
+    def _judge(self, name: str, order: bytes, results: dict[str, Result], work: Work) -> None:
+        """The results are right; agree when what the suppliers say they used is, too."""
+        for supplier, result in results.items():
+            problem = self._usage_problem(order, supplier, result, work)
+            if problem:
+                self.log.warning("order %s, usage of %s: %s", name[:10], supplier, problem)
+                self.journal.move("check", name, "drawn", "passed", reason=problem)
+                return
         verdict = "agreed" if self.ledger.try_market("agree", order) else "passed"
         self.journal.move("check", name, "drawn", verdict)
+
+    def _usage_problem(self, order: bytes, supplier: str, result: Result, work: Work) -> str:
+        """What is wrong with the space-time proof of a supplier; empty when nothing is."""
+        try:
+            url = self.ledger.node(supplier).endpoint
+            usage = read_usage(fetch(self.wire, url, usage_cid(result.usage)))
+        except HpuError as error:
+            return str(error)
+        block = self.ledger.events(order, "Matched")[-1].block
+        seed = time_seed(self.ledger.connection, order, block)
+        config, cycles = work.network.config, work.usage.cycles
+        wrong = check_usage(usage, result.usage, config, cycles, seed)
+        if not wrong and usage.work != result.work:
+            wrong = f"{usage.work:,} is proven, not the {result.work:,} revealed"
+        return wrong
+
+    def _config(self, supplier: str) -> Config | None:
+        """The configuration of a supplier, when it is one of those that are known here."""
+        digest = self.ledger.node(supplier).config
+        return next((each for each in CONFIGS.values() if each.digest() == digest), None)
 
     def _challenge(
         self, name: str, order: bytes, supplier: str, result: Result, work: Work
