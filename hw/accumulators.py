@@ -1,6 +1,6 @@
 """The accumulators: where the array's partial sums are written or added up."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -9,6 +9,9 @@ from hpu.hw import emit
 from hpu.hw.ports import AccRead, acc_address
 
 __all__ = ["AccBank", "Accumulators", "command_layout"]
+
+#: Memories of a bank, and the address bits that choose one: the lowest.
+_WAYS, _WAY_BITS = 4, 2
 
 
 def command_layout(config) -> data.StructLayout:
@@ -19,14 +22,14 @@ def command_layout(config) -> data.StructLayout:
 
 
 class AccBank(wiring.Component):
-    """The accumulators of one column group, in two halves of one read and one write port each.
+    """The accumulators of one column group: words in turn in memories of one port of each kind.
 
     ``command_i`` comes with the partial sum of the group's first column; that of column k stands
     in ``psum`` k cycles later. ``command_o`` is ``command_i`` ``group`` cycles later, for the next
-    group. ``takes`` shows which halves' read ports the rows on their way use in the *next* cycle;
-    the vector unit's read (``r_en`` per half, ``r_addr``) may not ask for those then. Its data
-    stand in ``r_data`` 2 cycles after ``r_en``. ``committed`` pulses when an instruction's last
-    row can be read.
+    group. ``takes`` shows which memories' read ports the rows on their way use in the *next*
+    cycle; the vector unit's read (``r_en`` per memory, ``r_addr``) may not ask for those then. Its
+    data stand in ``r_data`` 2 cycles after ``r_en``. ``committed`` pulses when an instruction's
+    last row can be read.
     """
 
     def __init__(self, *, config):
@@ -40,9 +43,9 @@ class AccBank(wiring.Component):
                 "command_i": In(layout),
                 "command_o": Out(layout),
                 "psum": In(self._width),
-                "takes": Out(2),
-                "r_en": In(2),
-                "r_addr": In(acc_address(config) - 1),
+                "takes": Out(_WAYS),
+                "r_en": In(_WAYS),
+                "r_addr": In(acc_address(config) - _WAY_BITS),
                 "r_data": Out(self._width),
                 "committed": Out(1),
             }
@@ -52,7 +55,7 @@ class AccBank(wiring.Component):
         m = Module()
         stages = self._commands(m)
         aligned = self._deskew(m, stages)
-        reads, writes = self._halves(m)
+        reads, writes = self._memories(m)
         written = self._update(m, stages, aligned, self._fetch(m, stages, reads))
         self._commit(m, written, writes)
         return m
@@ -67,8 +70,7 @@ class AccBank(wiring.Component):
             stages.append(stage)
         m.d.comb += self.command_o.eq(stages[self._config.group])
         coming = stages[self._depth - 4]
-        half = coming.addr[-1]
-        m.d.sync += self.takes.eq(Mux(coming.valid & coming.accumulate, Cat(~half, half), 0))
+        m.d.sync += self.takes.eq(Mux(coming.valid & coming.accumulate, _one_hot(coming.addr), 0))
         return stages
 
     def _deskew(self, m, stages):
@@ -86,11 +88,11 @@ class AccBank(wiring.Component):
                 columns.append(value)
         return columns
 
-    def _halves(self, m):
+    def _memories(self, m):
         reads, writes = [], []
-        for half in range(2):
-            memory = Memory(shape=self._width, depth=self._config.acc_depth // 2, init=[])
-            setattr(m.submodules, f"half_{half}", memory)
+        for way in range(_WAYS):
+            memory = Memory(shape=self._width, depth=self._config.acc_depth // _WAYS, init=[])
+            setattr(m.submodules, f"way_{way}", memory)
             reads.append(memory.read_port())
             writes.append(memory.write_port())
         return reads, writes
@@ -98,17 +100,21 @@ class AccBank(wiring.Component):
     def _fetch(self, m, stages, reads):
         """Old word of the row in ``stages[depth - 1]``; also the vector unit's reads."""
         row = stages[self._depth - 2]
-        asked = Signal(2)
+        asked, fetched = Signal(_WAYS), Signal(self._width)
         m.d.sync += asked.eq(self.r_en)
-        for half, read in enumerate(reads):
-            mine = row.valid & row.accumulate & (row.addr[-1] == half)
+        for way, read in enumerate(reads):
+            mine = row.valid & row.accumulate & (_way(row.addr) == way)
             m.d.comb += [
-                read.en.eq(mine | self.r_en[half]),
-                read.addr.eq(Mux(mine, row.addr[:-1], self.r_addr)),
+                read.en.eq(mine | self.r_en[way]),
+                read.addr.eq(Mux(mine, row.addr[_WAY_BITS:], self.r_addr)),
             ]
-            with m.If(asked[half]):
+            with m.If(asked[way]):
                 m.d.sync += self.r_data.eq(read.data)
-        return Mux(stages[self._depth - 1].addr[-1], reads[1].data, reads[0].data)
+        with m.Switch(_way(stages[self._depth - 1].addr)):
+            for way, read in enumerate(reads):
+                with m.Case(way):
+                    m.d.comb += fetched.eq(read.data)
+        return fetched
 
     def _update(self, m, stages, aligned, fetched):
         """The command and sum to be written.
@@ -143,13 +149,22 @@ class AccBank(wiring.Component):
         return written
 
     def _commit(self, m, written, writes):
-        for half, write in enumerate(writes):
+        for way, write in enumerate(writes):
             m.d.comb += [
-                write.en.eq(written.valid & (written.addr[-1] == half)),
-                write.addr.eq(written.addr[:-1]),
+                write.en.eq(written.valid & (_way(written.addr) == way)),
+                write.addr.eq(written.addr[_WAY_BITS:]),
                 write.data.eq(self._total),
             ]
         m.d.sync += self.committed.eq(written.valid & written.last)
+
+
+def _way(addr):
+    """The memory that holds a word."""
+    return addr[:_WAY_BITS]
+
+
+def _one_hot(addr):
+    return Const(1, _WAYS) << _way(addr)
 
 
 def _same(row, other):
@@ -157,12 +172,12 @@ def _same(row, other):
 
 
 class Accumulators(wiring.Component):
-    """``config.acc_depth`` words of one int32 per column, in two halves by the highest address bit.
+    """``config.acc_depth`` words of one int32 per column, in turn in four memories.
 
     ``command`` comes with the partial sum of column 0; that of column c stands in ``psum`` c
     cycles later. ``done`` pulses, in order, when the last row of an instruction can be read. The
-    matrix unit's additions have priority: ``read.ready`` is low when the half asked for is read by
-    one of them.
+    matrix unit's additions have priority: ``read.ready`` is low when the memory asked for is
+    read by one of them. Both go from word to word: once apart they do not meet again.
     """
 
     def __init__(self, *, config):
@@ -197,12 +212,12 @@ class Accumulators(wiring.Component):
 
     def _accept(self, m, banks):
         read = self.read
-        r_en, r_addr = Signal(2), Signal(acc_address(self._config) - 1)
-        taken, half = Signal(2), read.addr[-1]
+        r_en, r_addr = Signal(_WAYS), Signal(acc_address(self._config) - _WAY_BITS)
+        taken = Const(0, _WAYS)
         for bank in banks:
             taken = taken | bank.takes
-        m.d.comb += read.ready.eq(~Mux(half, taken[1], taken[0]))
-        m.d.sync += r_en.eq(Mux(read.valid & read.ready, Cat(~half, half), 0))
+        m.d.comb += read.ready.eq(~taken.bit_select(_way(read.addr), 1))
+        m.d.sync += r_en.eq(Mux(read.valid & read.ready, _one_hot(read.addr), 0))
         with m.If(read.valid):
-            m.d.sync += r_addr.eq(read.addr[:-1])
+            m.d.sync += r_addr.eq(read.addr[_WAY_BITS:])
         return r_en, r_addr

@@ -31,13 +31,15 @@ class Config:
     cols: int
     #: Edge of a PE tile (the array is built of square tiles).
     tile: int
+    #: Cycles from a PE's operands to its partial sum: with 2 the product has a register.
+    multiply_cycles: int
     #: Lanes of a lane group; also the bytes of a chunk, the unit of DRAM layout.
     group: int
     #: Words of the unified buffer; a word holds one byte per lane.
     ub_depth: int
     #: Segments of the unified buffer by high address bits; each has one read and one write port.
     ub_segments: int
-    #: Words of the accumulators, both halves together; a word holds one int32 per column.
+    #: Words of the accumulators; a word holds one int32 per column.
     acc_depth: int
     #: Tiles that the weight FIFO holds.
     weight_tiles: int
@@ -45,6 +47,8 @@ class Config:
     param_sets: int
     #: 256-entry tables that the vector unit holds.
     tables: int
+    #: Cycles between two words of the vector unit, and lanes that share their arithmetic.
+    vector_cycles: int
     #: Words of a line of the vector unit's windows: the widest image part that is streamed.
     window_cols: int
     #: Instructions that wait in front of each unit.
@@ -92,6 +96,12 @@ class Config:
         _require(self.cols <= 256, "cols", "at most 256", self.cols)
         _require(_is_power(self.group), "group", "a power of two", self.group)
         _require(self.group <= 64, "group", "at most 64", self.group)
+        stages = self.multiply_cycles
+        _require(stages <= 2, "multiply_cycles", "1 or 2", stages)
+        shared = self.vector_cycles
+        _require(
+            self.group % shared == 0, "vector_cycles", f"a divisor of group ({self.group})", shared
+        )
 
     def _check_memories(self) -> None:
         _require(
@@ -109,8 +119,8 @@ class Config:
             self.ub_depth,
         )
         _require(self.ub_depth <= 1 << 22, "ub_depth", "at most 4194304", self.ub_depth)
-        power = _is_power(self.acc_depth) and 4 <= self.acc_depth <= 1 << 16
-        _require(power, "acc_depth", "a power of two from 4 to 65536", self.acc_depth)
+        power = _is_power(self.acc_depth) and 8 <= self.acc_depth <= 1 << 16
+        _require(power, "acc_depth", "a power of two from 8 to 65536", self.acc_depth)
         _require(self.param_sets <= 256, "param_sets", "at most 256", self.param_sets)
         _require(self.tables <= 256, "tables", "at most 256", self.tables)
         line = 2 <= self.window_cols <= 1 << 16
@@ -209,6 +219,7 @@ CONFIGS: dict[str, Config] = {
             rows=256,
             cols=256,
             tile=32,
+            multiply_cycles=1,
             group=16,
             ub_depth=98304,  # 24 MiB, as TPU v1
             ub_segments=12,
@@ -216,6 +227,7 @@ CONFIGS: dict[str, Config] = {
             weight_tiles=4,
             param_sets=64,
             tables=4,
+            vector_cycles=1,
             window_cols=128,
             queue_depth=16,
             axi_bytes=64,
@@ -235,6 +247,7 @@ CONFIGS: dict[str, Config] = {
             rows=16,
             cols=16,
             tile=8,
+            multiply_cycles=1,
             group=4,
             ub_depth=1024,
             ub_segments=4,
@@ -242,6 +255,7 @@ CONFIGS: dict[str, Config] = {
             weight_tiles=4,
             param_sets=16,
             tables=2,
+            vector_cycles=1,
             window_cols=32,
             queue_depth=8,
             axi_bytes=8,
@@ -261,13 +275,15 @@ CONFIGS: dict[str, Config] = {
             rows=16,
             cols=16,
             tile=8,
+            multiply_cycles=2,
             group=4,
             ub_depth=8192,
-            ub_segments=4,
+            ub_segments=2,
             acc_depth=1024,
             weight_tiles=4,
             param_sets=64,
             tables=4,
+            vector_cycles=4,
             window_cols=64,
             queue_depth=8,
             axi_bytes=8,
@@ -287,13 +303,15 @@ CONFIGS: dict[str, Config] = {
             rows=16,
             cols=16,
             tile=8,
+            multiply_cycles=2,
             group=4,
             ub_depth=4096,
-            ub_segments=4,
+            ub_segments=2,
             acc_depth=1024,
             weight_tiles=4,
             param_sets=64,
             tables=4,
+            vector_cycles=4,
             window_cols=64,
             queue_depth=8,
             axi_bytes=8,
@@ -313,13 +331,15 @@ CONFIGS: dict[str, Config] = {
             rows=4,
             cols=4,
             tile=4,
+            multiply_cycles=2,
             group=4,
             ub_depth=4096,
-            ub_segments=4,
+            ub_segments=2,
             acc_depth=512,
             weight_tiles=4,
             param_sets=16,
             tables=1,
+            vector_cycles=4,
             window_cols=64,
             queue_depth=4,
             axi_bytes=4,

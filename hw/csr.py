@@ -182,7 +182,7 @@ COUNTERS: tuple[Counter, ...] = (
     Counter("STORE_BUSY", "cycles in which the store unit had an instruction"),
     Counter(
         "VECTOR_CONFLICTS",
-        "cycles the vector unit's read waited for a segment or an accumulator half",
+        "cycles the vector unit's read waited for a segment or an accumulator memory",
     ),
     Counter("STORE_CONFLICTS", "cycles the store unit's read waited for a segment"),
     Counter("LOAD_CONFLICTS", "cycles the load unit's write waited for a segment"),

@@ -36,7 +36,7 @@ def ub_address(config: Config) -> int:
 
 
 def acc_address(config: Config) -> int:
-    """Bits of an accumulator word address; the highest bit is the half."""
+    """Bits of an accumulator word address; the lowest two choose the memory."""
     return ceil_log2(config.acc_depth)
 
 
@@ -101,9 +101,9 @@ class MatrixRead(Signature):
 class UbRead(Signature):
     """A whole-word read by the vector or store unit.
 
-    A read is accepted in a cycle with ``valid`` and ``ready``; its data stands in ``data`` exactly
-    ``UB_READ_LATENCY`` cycles later, for one cycle. ``ready`` may depend on ``addr`` in the same
-    cycle.
+    A read is accepted in a cycle with ``valid`` and ``ready``; its data stands in ``data`` from
+    ``UB_READ_LATENCY`` cycles later on, until that of the next read. ``ready`` may depend on
+    ``addr`` in the same cycle.
     """
 
     def __init__(self, config: Config):
@@ -159,7 +159,7 @@ class LoadWrite(Signature):
 class AccRead(Signature):
     """The vector unit's reads of whole accumulator words (int32 per column).
 
-    Accepted with ``valid`` and ``ready``; data ``ACC_READ_LATENCY`` cycles later, for one cycle.
+    Accepted with ``valid`` and ``ready``; data ``ACC_READ_LATENCY`` cycles later, until the next.
     """
 
     def __init__(self, config: Config):

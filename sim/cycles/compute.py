@@ -123,7 +123,7 @@ class Vector:
 
     def __init__(self, clock: Clock, config: Config, queue: Queue, conflicts: Conflicts):
         self._clock, self._times, self._queue = clock, Times.of(config), queue
-        self._conflicts = conflicts
+        self._conflicts, self._pace = conflicts, config.vector_cycles
         self._offered: deque[tuple[int, dict[str, int]]] = deque()
         self._taken = False
         self._accepted, self._free = Event(clock), Event(clock)
@@ -168,7 +168,9 @@ class Vector:
         if not flows or begin > last.done:
             begin = max(begin, last.done + 1)
             return begin, begin + acc + (times.window_first - 1 if _windowed(values) else lead)
-        first = max(begin + lead + times.vector_switch, last.after + 2)
+        # The last step may still wait for its turn when the instruction takes over.
+        turn = max(last.after + 3 - self._pace, last.after - 1 + self._pace)
+        first = max(begin + lead + times.vector_switch, turn)
         return begin, self._conflicts.written(last.values, last.after, values, first)
 
     def _leaves(self, begin: int, first: int, values: dict[str, int]) -> int:

@@ -1,6 +1,5 @@
-"""Who keeps whom from a segment of the unified buffer or from a half of the accumulators."""
+"""Who keeps whom from a segment of the unified buffer."""
 
-import bisect
 import dataclasses
 from collections.abc import Callable, Iterable
 
@@ -23,15 +22,19 @@ Runs = list[tuple[int, int]]
 Reads = Callable[[int, int, int], int]
 
 
-def walk(cycle: int, steps: int, blocks: Iterable[Block]) -> int:
-    """Cycle after ``steps`` steps, one a cycle from ``cycle`` on, none in the ``blocks``."""
+def walk(cycle: int, steps: int, blocks: Iterable[Block], pace: int = 1) -> int:
+    """Cycle after ``steps`` steps of ``pace`` cycles each, from ``cycle`` on.
+
+    No step begins in one of the ``blocks``.
+    """
     for first, last in blocks:
-        if first >= cycle + steps:
+        if first > cycle + (steps - 1) * pace:
             break
         if last >= cycle:
-            steps -= max(0, first - cycle)
-            cycle = last + 1
-    return cycle + steps
+            begun = max(0, -(-(first - cycle) // pace))
+            steps -= begun
+            cycle = max(cycle + begun * pace, last + 1)
+    return cycle + steps * pace
 
 
 @dataclasses.dataclass
@@ -66,51 +69,39 @@ def _blocks(readings: list[_Reading], mask: int, cycle: int) -> list[Block]:
     return [block for blocks in reversed(found) for block in blocks]
 
 
-def _late(blocks: list[Block], cycle: int) -> list[Block]:
-    """Those of ``blocks``, in order of their ends, that end in ``cycle`` or later."""
-    return blocks[bisect.bisect_left(blocks, cycle, key=lambda block: block[1]) :]
-
-
 class Conflicts:
     """What the matrix unit takes, as far as it is known, and what the others must wait for."""
 
     def __init__(self, config: Config):
-        self._config, self._times = config, Times.of(config)
+        self._times, self._pace = Times.of(config), config.vector_cycles
         self._words = config.ub_depth // config.ub_segments
         self._matrix: list[_Reading] = []
         self._vector: list[_Reading] = []
         self._writes: list[_Reading] = []
-        self._adds: tuple[list[Block], list[Block]] = ([], [])
 
     def stream(self, values: dict[str, int], first: int, last: int) -> None:
         """The matrix unit issues the rows of MATMUL ``values`` from ``first`` to ``last``."""
         begin, end = first + ADDRESS_STAGES, last + ADDRESS_STAGES
         self._matrix.append(_Reading(begin, end, self._matmul(values)))
-        if values["accumulate"]:
-            half, times = values["acc"] // (self._config.acc_depth // 2), self._times
-            self._adds[half].append((first + times.add_first, last + times.add_last))
 
     def vector(self, values: dict[str, int]) -> Callable[[int], tuple[int, int]]:
         """From the earliest cycle of VECTOR's first step to its cycle, and the one after the last.
 
         The answers may grow as the matrix unit goes on.
         """
-        reading = _Reading(0, 0, self._reads(values))
+        runs = self._reads(values)
+        reading = _Reading(0, 0, self._paced(runs))
         self._vector.append(reading)
-        adds: list[Block] = []
-        if values["source"] == Source.ACC:
-            adds = self._adds[values["a_base"] // (self._config.acc_depth // 2)]
 
         def finish(cycle: int) -> tuple[int, int]:
             begin, first = cycle, -1
-            for steps, mask in reading.runs:
+            for steps, mask in runs:
                 blocks = _blocks(self._matrix, mask, begin)
-                late = _late(adds, begin)
-                blocks = sorted(blocks + late)
                 first = walk(cycle, 1, blocks) - 1 if first < 0 else first
-                cycle = walk(cycle, steps, blocks)
-            reading.first, reading.last = begin, cycle - 1
-            return first, cycle
+                cycle = walk(cycle, steps, blocks, self._pace)
+            after = cycle - self._pace + 1
+            reading.first, reading.last = begin, after - 1
+            return first, after
 
         return finish
 
@@ -126,17 +117,17 @@ class Conflicts:
         if values["operand"] == Operand.NONE:
             return first
         write = self._times.vector_write
-        late = min(count_of(before), write + 2 - (first - after))
+        late = min(count_of(before), -(-(write + 2 - (first - after)) // self._pace))
         if late <= 0:
             return first
         targets = loop(before, "d").words().ravel()[-late:]
         places = loop(values, "b").words().ravel()[: late + 1]
         for step, word in enumerate(places.tolist()):
             # An element is under way until ``write`` cycles after its own read.
-            due = after + write - np.arange(late, 0, -1)
-            if (due[targets == word] >= first - 2 + step).any():
-                done = max(after - 1, first + step - 1 if step else 0) + write
-                return done + 2 - step
+            due = after - 1 + write - self._pace * np.arange(late - 1, -1, -1)
+            if (due[targets == word] >= first - 2 + step * self._pace).any():
+                done = max(after - 1, first + (step - 1) * self._pace if step else 0) + write
+                return done + 2 - step * self._pace
         return first
 
     def writes(self, values: dict[str, int], first: int) -> None:
@@ -148,7 +139,7 @@ class Conflicts:
             steps = stream_length(values)
             masks = np.zeros(steps, np.int64)
             masks[stream_steps(values)] = np.left_shift(1, box.words().ravel() // words)
-            self._writes.append(_Reading(first, first + steps - 1, _encoded(masks)))
+            self._written(first, _encoded(masks))
             return
         if low // words == high // words and steps == 1:
             runs = [(box.size, 1 << low // words)]
@@ -156,7 +147,21 @@ class Conflicts:
             masks = np.zeros((box.size, steps), np.int64)
             masks[:, -1] = np.left_shift(1, box.words().ravel() // words)
             runs = _encoded(masks.ravel())
-        self._writes.append(_Reading(first, first + box.size * steps - 1, runs))
+        self._written(first, runs)
+
+    def _written(self, first: int, steps: Runs) -> None:
+        runs = self._paced(steps)
+        self._writes.append(_Reading(first, first + sum(count for count, _ in runs) - 1, runs))
+
+    def _paced(self, steps: Runs) -> Runs:
+        """Runs of the vector unit's cycles, of those of its steps."""
+        idle = self._pace - 1
+        if not idle:
+            return steps
+        runs: Runs = []
+        for count, mask in steps:
+            runs += [(1, mask), (idle, 0)] * count if mask else [(count * self._pace, 0)]
+        return runs
 
     def load(self, values: dict[str, int]) -> Callable[[int, int, int], int]:
         """From a row of LOAD, the cycle of its write and a number of rows to the last's write."""

@@ -56,9 +56,6 @@ class Times:
     before_start: int
     #: From a loader's start to its place's being free.
     place: int
-    #: From a row's issue to the first and last cycle in which an addition takes the read port.
-    add_first: int
-    add_last: int
     #: From VECTOR's acceptance to its first read, and from its last step to ``done``.
     vector_first: int
     vector_write: int
@@ -76,21 +73,19 @@ class Times:
         stages = ADDRESS_STAGES + UB_READ_LATENCY + ACTIVATION_STAGES
         bank = max(config.group, 4)
         beats = INSTRUCTION_BYTES // config.axi_bytes
-        write = vector._WRITE_LATENCY
+        write = vector.write_latency(config)
         first = 1 + max(RECORD_LEAD - UB_READ_LATENCY, config.groups + 3 - write)
         late = max(0, config.cols - tile - config.rows + 1)
-        add = stages + config.rows + 1 + bank - 3
+        through = config.rows + config.multiply_cycles
         return cls(
             instruction_beats=beats,
             fetch_depth=max(4 * config.burst_beats, 4 * beats),
             read_depth=read_depth(config),
             plan=config.groups + 1,
-            drain=stages + 1 + config.rows + config.cols - config.group + bank + 2,
+            drain=stages + through + config.cols - config.group + bank + 2,
             before_swap=max(1, ARRAY_LATENCY + tile + row_tiles - 1 - stages),
             before_start=max(1, stages + 2 * tile - 2 - ARRAY_LATENCY),
             place=config.rows + 2 + late,
-            add_first=add,
-            add_last=add + config.cols - config.group,
             vector_first=first,
             vector_write=write,
             vector_switch=4,

@@ -97,25 +97,50 @@ async def dense(dut):
             await _read_all(bench)
 
 
-@cocotb.test()
-async def shared(dut):
-    """Reads of one half while rows go to the other, or to the same: additions come first."""
-    rng = _rng()
+async def _written(dut, rng):
+    """A bench whose accumulators have all been written."""
     bench = Bench(dut, rng)
     await bench.reset(command=0, psum=0, read__valid=0, read__addr=0)
-    half = CONFIG.acc_depth // 2
     for word in range(CONFIG.acc_depth):
         bench.command(word, 0, 0)
         await bench.step()
     await bench.idle(CONFIG.cols + 12)
+    return bench
+
+
+@cocotb.test()
+async def shared(dut):
+    """Reads of words of one memory, or of the others, while rows go to it: additions come first."""
+    rng = _rng()
+    bench = await _written(dut, rng)
+    half = CONFIG.acc_depth // 2
     for same, accumulate in ((0, 1), (1, 0), (1, 1)):
         bench.refused = 0
         for cycle in range(200):
-            bench.command(cycle % 4, accumulate, 0)
-            word = half - 1 - rng.randrange(half - 4) if same else half + rng.randrange(half)
+            bench.command(cycle % 2 * 4, accumulate, 0)
+            word = half + rng.randrange(0, half, 4)
+            word += 0 if same else rng.randrange(1, 4)
             bench.read(word)
             await bench.step(word)
         taken = same and accumulate
         assert (bench.refused > 150) if taken else (bench.refused == 0), (same, accumulate)
+        await bench.idle(CONFIG.cols + 12)
+    await _read_all(bench)
+
+
+@cocotb.test()
+async def side_by_side(dut):
+    """Additions from word to word, and reads of other words from any on: they hardly meet."""
+    rng = _rng()
+    bench = await _written(dut, rng)
+    half = CONFIG.acc_depth // 2
+    for first in range(4):
+        bench.refused, taken = 0, 0
+        for cycle in range(100):
+            bench.command(cycle % half, 1, 0)
+            word = half + (first + taken) % half
+            bench.read(word)
+            taken += await bench.step(word)
+        assert bench.refused <= 3, (first, bench.refused)
         await bench.idle(CONFIG.cols + 12)
     await _read_all(bench)
