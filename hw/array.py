@@ -15,9 +15,9 @@ class Array(wiring.Component):
 
     Times are those of :class:`hpu.hw.tile.Tile`, over the whole array: lane r of ``act`` comes r
     cycles after lane 0, where ``live`` stands, and ``swap`` one cycle before lane 0; the partial
-    sum of column c leaves rows + 1 + c cycles after lane 0 came. Weight rows enter per column
-    tile, from ``weight``; those of column tile j are ``tile``·j cycles later than those of column
-    tile 0.
+    sum of column c leaves rows + ``multiply_cycles`` + c cycles after lane 0 came. Weight rows
+    enter per column tile, from ``weight``; those of column tile j are ``tile``·j cycles later than
+    those of column tile 0.
     """
 
     def __init__(self, *, config):
@@ -39,10 +39,7 @@ class Array(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         size = self._config.tile
-        tiles = [
-            [Tile(size=size, row_tiles=self._row_tiles) for _ in range(self._col_tiles)]
-            for _ in range(self._row_tiles)
-        ]
+        tiles = [[self._tile() for _ in range(self._col_tiles)] for _ in range(self._row_tiles)]
         for i, row in enumerate(tiles):
             for j, tile in enumerate(row):
                 setattr(m.submodules, f"tile_{i}_{j}", emit.instance(tile, "tile"))
@@ -52,6 +49,10 @@ class Array(wiring.Component):
         for j, tile in enumerate(tiles[-1]):
             m.d.comb += self.psum.word_select(j, 32 * size).eq(tile.psum_o)
         return m
+
+    def _tile(self):
+        cycles = self._config.multiply_cycles
+        return Tile(size=self._config.tile, row_tiles=self._row_tiles, multiply_cycles=cycles)
 
     def _from_left(self, m, i, tile, left):
         size = 8 * self._config.tile

@@ -144,13 +144,13 @@ class MatrixUnit(wiring.Component):
     def _accumulators(self, m, control, array):
         m.submodules.accumulators = accumulators = Accumulators(config=self._config)
         wiring.connect(m, wiring.flipped(self.acc), accumulators.read)
-        # Column 0 leaves the array rows + 1 cycles after lane 0 came.
+        array_cycles = self._config.rows + self._config.multiply_cycles  # to column 0's sum
         command = self._later(
             m,
             "command",
             control.command.as_value(),
             _COMMAND_STAGES,
-            _ARRAY_STAGES + self._config.rows + 1,
+            _ARRAY_STAGES + array_cycles,
         )
         m.d.comb += [
             accumulators.command.as_value().eq(command),

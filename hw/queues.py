@@ -1,16 +1,18 @@
 """Small queues of the control and DMA blocks, with streams at both ends."""
 
-import itertools
-
-from amaranth.hdl import Module, Shape, Signal, Value
+from amaranth.hdl import Module, Mux, Shape, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["MemoryQueue", "RegisterQueue"]
 
 
 class RegisterQueue(wiring.Component):
-    """A queue of ``depth`` registers; an entry written when empty is the head a cycle later."""
+    """A queue of ``depth`` entries in a register file, one entry in and out per cycle.
+
+    An entry written when empty is the head a cycle later.
+    """
 
     def __init__(self, *, shape: data.Layout | Shape, depth: int):
         if depth < 1:
@@ -26,24 +28,25 @@ class RegisterQueue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        entries = [Signal(Shape.cast(self._shape), name=f"entry{k}") for k in range(self._depth)]
-        push, pop, place = Signal(), Signal(), Signal(range(self._depth + 1))
+        width = Shape.cast(self._shape).width
+        m.submodules.entries = entries = Memory(shape=width, depth=self._depth, init=[])
+        write, read = entries.write_port(), entries.read_port(domain="comb")
+        push, pop = Signal(), Signal()
         m.d.comb += [
             self.i.ready.eq(self.level != self._depth),
             self.o.valid.eq(self.level != 0),
-            Value.cast(self.o.payload).eq(entries[0]),
             push.eq(self.i.valid & self.i.ready),
             pop.eq(self.o.valid & self.o.ready),
-            place.eq(self.level - pop),
+            write.en.eq(push),
+            write.data.eq(self.i.payload),
+            Value.cast(self.o.payload).eq(read.data),
         ]
-        m.d.sync += self.level.eq(place + push)
-        with m.If(pop):
-            for entry, following in itertools.pairwise(entries):
-                m.d.sync += entry.eq(following)
-        with m.If(push):
-            for k, entry in enumerate(entries):
-                with m.If(place == k):
-                    m.d.sync += entry.eq(self.i.payload)
+        m.d.sync += self.level.eq(self.level + push - pop)
+        for port, moves in ((write, push), (read, pop)):
+            place = Signal(range(self._depth), name="tail" if port is write else "head")
+            m.d.comb += port.addr.eq(place)
+            with m.If(moves):
+                m.d.sync += place.eq(Mux(place == self._depth - 1, 0, place + 1))
         return m
 
 

@@ -1,6 +1,6 @@
 """The PE tile: a square of multiply-accumulate elements, the block that the array repeats."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
@@ -22,7 +22,8 @@ class Tile(wiring.Component):
     - The activation of lane r must come r cycles after that of lane 0, the partial sum of column c
       c cycles after that of column 0. An activation leaves on the right ``size`` cycles after it
       came; the partial sums of a row whose lane 0 came in cycle t leave column c in cycle t + size
-      + 1 + c when the tile above was fed ``size`` cycles earlier.
+      + 1 + c when the tile above was fed ``size`` cycles earlier; one cycle later, and that of
+      column c comes c + 1 cycles after that of lane 0, with a ``multiply_cycles`` of 2.
     - ``live`` comes with lane 0 of every row that matters. Without one on its way nothing in the
       tile moves but the weights.
     - ``swap`` comes one cycle ahead of lane 0 of the first row that the shadow weights are for,
@@ -32,11 +33,14 @@ class Tile(wiring.Component):
       ``size`` of them the first stands in row 0. Others leave one cycle later with one hop less.
     """
 
-    def __init__(self, *, size: int, row_tiles: int):
+    def __init__(self, *, size: int, row_tiles: int, multiply_cycles: int = 1):
         for name, value in (("size", size), ("row_tiles", row_tiles)):
             if not (isinstance(value, int) and value > 0):
                 raise ValueError(f"{name} must be a positive integer, not {value!r}")
+        if multiply_cycles not in (1, 2):
+            raise ValueError(f"multiply_cycles must be 1 or 2, not {multiply_cycles!r}")
         self._size = size
+        self._cycles = multiply_cycles
         hops = hop_bits(row_tiles)
         super().__init__(
             {
@@ -102,7 +106,7 @@ class Tile(wiring.Component):
         return rows
 
     def _multiply(self, m, weight):
-        stages = Signal(2 * self._size)
+        stages = Signal(2 * self._size + self._cycles - 1)
         m.d.sync += stages.eq((stages << 1) | self.live_i)
         m.d.comb += self.live_o.eq(stages[self._size - 1])
         act, size = self._rows("act"), range(self._size)
@@ -112,13 +116,17 @@ class Tile(wiring.Component):
             # then need no second copy of it.
             for r in reversed(size):
                 above = psum[r - 1] if r else [self.psum_i.word_select(c, 32) for c in size]
-                self._row(m, psum[r], above, act[r], weight[r])
+                self._row(m, r, psum[r], above, act[r], weight[r])
                 m.d.sync += act[r].eq(Cat(self.act_i.word_select(r, 8), act[r]))
         m.d.comb += self.psum_o.eq(Cat(psum[-1]))
         m.d.comb += self.act_o.eq(Cat(row[-8:] for row in act))
 
-    def _row(self, m, psum, above, act, weight):
-        """Partial sums of one row of PEs."""
+    def _row(self, m, r, psum, above, act, weight):
+        """Partial sums of row ``r`` of PEs."""
         for c in reversed(range(self._size)):
             product = act.word_select(c, 8).as_signed() * weight.word_select(c, 8).as_signed()
+            if self._cycles == 2:
+                held = Signal(signed(16), name=f"product_{r}_{c}", reset_less=True)
+                m.d.sync += held.eq(product)
+                product = held
             m.d.sync += psum[c].eq(above[c].as_signed() + product)

@@ -30,15 +30,18 @@ from hpu.hw.vector_lanes import (
 from hpu.hw.vector_stream import PREPARE
 from hpu.hw.vector_window import TAPS, WINDOW_STAGES
 
-__all__ = ["VectorUnit"]
+__all__ = ["VectorUnit", "write_latency"]
 
 _ENTRY = isa.BY_OPCODE[isa.Opcode.VECTOR]
 _READ_LATENCY = UB_READ_LATENCY
-#: Cycles from an element's last step to its word at the write port.
-_WRITE_LATENCY = _READ_LATENCY + LANE_LATENCY + 1
 #: Earliest first read of an instruction whose items come through the windows: the weights, then
 #: the record, must be in place in time, and a stream's numbers known.
 _WINDOW_READ = max(TAPS + RECORD_LEAD - WINDOW_STAGES - _READ_LATENCY, PREPARE + 2)
+
+
+def write_latency(config: Config) -> int:
+    """Cycles from an element's last step to its word at the write port."""
+    return _READ_LATENCY + LANE_LATENCY + config.vector_cycles
 
 
 def _place_layout(config):
@@ -51,7 +54,8 @@ class VectorUnit(wiring.Component):
 
     Inside an instruction one word per cycle with the accumulators as source, with or without a
     second operand; with the unified buffer as source one tap or second operand per cycle; of a
-    stream one word of the image per cycle. By itself an instruction takes about 37 cycles besides,
+    stream one word of the image per cycle. With ``vector_cycles`` > 1 each of these takes that
+    many cycles. By itself an instruction takes about 37 cycles besides,
     one with weights or a stream nine more; close behind another it takes two. A read that is not
     accepted delays the ones after it.
     Writes must be accepted at once: the unified buffer prefers them to all others, so
@@ -122,7 +126,9 @@ class VectorUnit(wiring.Component):
         The parameters must be in place when the first bias is added, and the destination's lane
         groups when the first word is written.
         """
-        return max(RECORD_LEAD - _READ_LATENCY, self._config.groups + 2 - _WRITE_LATENCY + 1)
+        return max(
+            RECORD_LEAD - _READ_LATENCY, self._config.groups + 2 - write_latency(self._config) + 1
+        )
 
     def _read(self, m, steps):
         """Requests, and what their data will be when they stand at the lanes.
@@ -131,26 +137,36 @@ class VectorUnit(wiring.Component):
         for that, while the next one's read of the unified buffer already goes on.
         """
         item, ub = steps.payload, self.ub_read
-        taken, ub_done, free = Signal(), Signal(), Signal()
+        taken, ub_done, free, paced = Signal(), Signal(), Signal(), Signal()
         later = Signal(data.StructLayout({"valid": 1, "item": item.shape()}))
         held, held_valid = later.item, later.valid
-        go = self._open & ~item.fault & ~(item.hazard & self._waiting)
+        go = self._open & ~item.fault & ~(item.hazard & self._waiting) & (item.acc | paced)
         m.d.comb += [
             ub.valid.eq(steps.valid & go & item.read & ~taken),
             ub.addr.eq(item.ub_addr),
             ub_done.eq(~item.read | taken | ub.ready),
-            self.acc.valid.eq(held_valid),
+            self.acc.valid.eq(held_valid & paced),
             self.acc.addr.eq(held.acc_addr),
-            free.eq(~held_valid | self.acc.ready),
+            free.eq(~held_valid | (self.acc.ready & paced)),
             steps.ready.eq(go & ub_done & (~item.acc | free)),
         ]
         passes = steps.valid & steps.ready
         m.d.sync += taken.eq(~passes & (taken | (ub.valid & ub.ready)))
+        self._pace(m, paced, (self.acc.valid & self.acc.ready) | (passes & ~item.acc))
         with m.If(free):
             m.d.sync += [held_valid.eq(passes & item.acc), held.eq(item)]
         with m.If(self._clear):
             m.d.sync += [taken.eq(0), held_valid.eq(0)]
         return *self._emission(m, item, held, passes), later
+
+    def _pace(self, m, paced, step):
+        """Whether the lanes are through with the step before."""
+        wait = Signal(range(self._config.vector_cycles))
+        m.d.comb += paced.eq(wait == 0)
+        with m.If(step):
+            m.d.sync += wait.eq(self._config.vector_cycles - 1)
+        with m.Elif(~paced):
+            m.d.sync += wait.eq(wait - 1)
 
     def _emission(self, m, item, held, passes):
         """The lanes' step, whether it ends an element, and that element's place."""
@@ -275,9 +291,8 @@ class VectorUnit(wiring.Component):
 
     def _places(self, m, last, place):
         """Elements under way, the youngest first: whether there is one, and its place."""
-        places = [
-            Signal(place.shape(), name=f"place_{k}") for k in range(WINDOW_STAGES + _WRITE_LATENCY)
-        ]
+        stages = WINDOW_STAGES + write_latency(self._config)
+        places = [Signal(place.shape(), name=f"place_{k}") for k in range(stages)]
         none = Signal(place.shape())
         for k, register in enumerate(places):
             before = places[k - 1] if k else none

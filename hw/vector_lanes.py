@@ -1,5 +1,7 @@
 """One lane group of the vector unit: everything between the reads and the write."""
 
+import itertools
+
 from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
@@ -10,6 +12,7 @@ from hpu.hw import requantise, vector_combine
 from hpu.hw.config import Config
 from hpu.hw.emit import instance
 from hpu.hw.isa import STREAM_WINDOW
+from hpu.hw.phases import Phases, of_phase
 from hpu.hw.ram import Ram
 from hpu.hw.requantise import REQUANTISE_STAGES, Requantise
 from hpu.hw.vector_combine import COMBINE_STAGES, CombineSetting, VectorCombine
@@ -25,7 +28,7 @@ _REQUANTISE = 3
 _COMBINE = _REQUANTISE + REQUANTISE_STAGES
 _LOOKUP = _COMBINE + COMBINE_STAGES
 _SELECT = _LOOKUP + 1
-#: Cycles from the last step of an element to its result.
+#: Cycles from the last step of an element to the result of its first phase.
 LANE_LATENCY = _SELECT + 1
 #: Cycles from the first record row to the first last step: the record is whole when the bias that
 #: is added is taken from it.
@@ -72,9 +75,12 @@ class LaneStep(data.StructLayout):
 
 
 class VectorLanes(wiring.Component):
-    """``group`` lanes, one step per cycle; an element's result is ``LANE_LATENCY`` cycles behind.
+    """``group`` lanes; a step comes ``vector_cycles`` after the one before at the earliest.
 
-    With ``setting.windowed`` it is ``WINDOW_STAGES`` more.
+    So many lanes share their arithmetic: lane ``vector_cycles``·k + p has its turn in phase p of
+    every step, on the k-th set. An element's whole result stands ``LANE_LATENCY`` +
+    ``vector_cycles`` - 1 cycles after its last step; with ``setting.windowed`` it is
+    ``WINDOW_STAGES`` more. ``acc`` and ``ub`` must stand for all phases.
 
     ``clear`` forgets everything under way. Parameters are set by ``RECORD_ROWS`` cycles of
     ``record`` with the rows of a set in ``record_addr``, or by one cycle of ``plain`` (saturate
@@ -93,6 +99,7 @@ class VectorLanes(wiring.Component):
     def __init__(self, *, config: Config):
         self._config = config
         self._group = config.group
+        self._shared = config.vector_cycles
         self._width = 8 * config.group
         self._record_rows = RECORD_ROWS * config.param_sets
         rows = max(self._record_rows, 256 * config.tables)
@@ -119,23 +126,41 @@ class VectorLanes(wiring.Component):
         m = Module()
         self._register_load(m)
         records, weight = self._records(m)
-        step = self._items(m, *weight)
-        live = self._live(m, step)
+        step = self._stretched(m, self._items(m, *weight))
+        self._live(m, step)
         constants = self._constants(m)
-        operands = self._operands(m, live)
+        operands = self._operands(m)
         held = Signal(LaneStep(), reset_less=True)
         with m.If(step.valid):
             m.d.sync += held.eq(step)
         results = []
-        for index in range(self._group):
-            bias = self._taken(m, f"bias_{index}", _BIAS, records[index][:32])
-            total = self._total(m, index, live, held, bias)
-            scaled = self._requantise(m, index, live, total, records[index], constants.zero)
-            operand = operands.word_select(index, 8)
-            joined = self._combine(m, index, live, scaled, operand, constants.combine)
-            results.append(self._look_up(m, index, live, joined, constants))
+        for index in range(self._group // self._shared):
+            record = [records[lane] for lane in self._lanes_of(index)]
+            bias = self._taken(m, f"bias_{index}", _BIAS, [lane[:32] for lane in record])
+            total = self._total(m, index, step, held, bias)
+            scaled = self._requantise(m, index, total, record, constants.zero)
+            words = [operands.word_select(lane, 8) for lane in self._lanes_of(index)]
+            operand = of_phase(m, f"operand_{index}", self._phase[_COMBINE], words)
+            joined = self._combine(m, index, scaled, operand, constants.combine)
+            results += self._look_up(m, index, joined, constants)
         m.d.comb += self.out.eq(Cat(results))
         return m
+
+    def _lanes_of(self, index):
+        """The lanes that set ``index`` of the arithmetic serves, by phase."""
+        return range(index * self._shared, (index + 1) * self._shared)
+
+    def _stretched(self, m, step):
+        """``step`` in all its phases."""
+        phases = Phases(m, count=self._shared, pulse=step.valid, clear=self.clear, name="step")
+        self._phase = phases.chain(m, _SELECT)
+        if self._shared == 1:
+            return step
+        kept, present = Signal(LaneStep(), reset_less=True), Signal(LaneStep())
+        with m.If(step.valid):
+            m.d.sync += kept.eq(step)
+        m.d.comb += [present.eq(Mux(step.valid, step, kept)), present.valid.eq(phases.live)]
+        return present
 
     def _register_load(self, m):
         """LOAD's writes, one cycle later."""
@@ -178,7 +203,7 @@ class VectorLanes(wiring.Component):
 
     def _live(self, m, step):
         """Enable of every stage; only an element's last step goes on from the reduction."""
-        live = Signal(LANE_LATENCY)
+        self._live_at = live = Signal(LANE_LATENCY)
         self._fresh = fresh = Signal(LANE_LATENCY)
         valid, last = Signal(), Signal()
         m.d.comb += fresh[0].eq(step.valid & step.fresh)
@@ -188,14 +213,18 @@ class VectorLanes(wiring.Component):
         m.d.sync += [live[_BIAS].eq(valid & last), live[_REQUANTISE:].eq(live[_BIAS:-1])]
         with m.If(self.clear):
             m.d.sync += [valid.eq(0), live[_BIAS:].eq(0)]
-        return live
 
-    def _taken(self, m, name, stage, value):
-        """``value`` as it was when the present instruction's first element came to ``stage``."""
-        held = Signal.like(value, name=name, reset_less=True)
-        with m.If(self._fresh[stage - 1]):
-            m.d.sync += held.eq(value)
-        return held
+    def _taken(self, m, name, stage, values):
+        """The lane's value as it was when the instruction's first element came to ``stage``."""
+        fresh, live = self._fresh[stage - 1], self._live_at[stage - 1]
+        value = of_phase(m, f"{name}_now", self._phase[stage - 1], values)
+        ring = [
+            Signal.like(value, name=f"{name}_{k}", reset_less=True) for k in range(self._shared)
+        ]
+        with m.If(fresh if self._shared == 1 else live):
+            m.d.sync += ring[0].eq(value if self._shared == 1 else Mux(fresh, value, ring[-1]))
+            m.d.sync += [later.eq(now) for now, later in itertools.pairwise(ring)]
+        return ring[0]
 
     def _constants(self, m):
         """The setting in use; every part of it changes with the stage that looks at it."""
@@ -241,11 +270,11 @@ class VectorLanes(wiring.Component):
             records.append(record)
         return records, (weighed, read.data)
 
-    def _operands(self, m, live):
+    def _operands(self, m):
         """The second operands of the elements at their combination, in order of arrival."""
         m.submodules.operands = memory = Memory(shape=self._width, depth=_OPERANDS, init=[])
         write, read = memory.write_port(), memory.read_port()
-        take = live[_COMBINE - 1] & self._operand
+        take = self._live_at[_COMBINE - 1] & self._operand & (self._phase[_COMBINE - 1] == 0)
         m.d.comb += [
             write.en.eq(self.step.operand),
             write.data.eq(self.ub),
@@ -259,39 +288,43 @@ class VectorLanes(wiring.Component):
             m.d.sync += [write.addr.eq(0), read.addr.eq(0)]
         return read.data
 
-    def _total(self, m, index, live, held, bias):
+    def _total(self, m, index, step, held, bias):
         """Reduction of the first operand, plus bias."""
+        live, lanes = self._live_at, self._lanes_of(index)
         item = Signal(signed(32), name=f"item_{index}", reset_less=True)
-        value = Signal(signed(32), name=f"value_{index}", reset_less=True)
+        ring = [Signal(signed(32), name=f"value_{lane}", reset_less=True) for lane in lanes]
         total = Signal(signed(32), name=f"total_{index}", reset_less=True)
-        word = self.acc.word_select(index, 32).as_signed()
-        byte = self.ub.word_select(index, 8).as_signed()
+        words = [self.acc.word_select(lane, 32) for lane in lanes]
+        word = of_phase(m, f"word_{index}", self._phase[0], words).as_signed()
+        bytes_ = [self.ub.word_select(lane, 8) for lane in lanes]
+        byte = of_phase(m, f"byte_{index}", self._phase[0], bytes_).as_signed()
         window = self.setting.window
         with m.If(live[0]):
-            plain = Mux(self.step.acc, word, byte - window.a_zero)
+            plain = Mux(step.acc, word, byte - window.a_zero)
             m.d.sync += item.eq(Mux(self.setting.windowed, self._window_items[index], plain))
-        larger = Mux(item > value, item, value)
-        combined = Mux(window.maximum, larger, value + item)
+        before = ring[-1]  # of the same lane
+        larger = Mux(item > before, item, before)
+        combined = Mux(window.maximum, larger, before + item)
         empty = Mux(window.maximum, EMPTY_MAXIMUM, 0)
         with m.If(live[_REDUCE]):
+            m.d.sync += [later.eq(now) for now, later in itertools.pairwise(ring)]
             with m.If(held.first):
-                m.d.sync += value.eq(Mux(held.inside, item, empty))
-            with m.Elif(held.inside):
-                m.d.sync += value.eq(combined)
+                m.d.sync += ring[0].eq(Mux(held.inside, item, empty))
+            with m.Else():
+                m.d.sync += ring[0].eq(Mux(held.inside, combined, before))
         with m.If(live[_BIAS]):
-            m.d.sync += total.eq(value + bias.as_signed())
+            m.d.sync += total.eq(ring[0] + bias.as_signed())
         return total
 
-    def _requantise(self, m, index, live, total, record, zero):
+    def _requantise(self, m, index, total, records, zero):
         m.submodules[f"requantise_{index}"] = lane = Requantise()
-        scale = {
-            name: self._taken(
-                m, f"{name}_{index}", _REQUANTISE + requantise.CONSTANTS[name], record[part]
-            )
-            for name, part in (("mantissa", slice(32, 56)), ("shift", slice(56, 62)))
-        }
+        scale = {}
+        for name, part in (("mantissa", slice(32, 56)), ("shift", slice(56, 62))):
+            stage = _REQUANTISE + requantise.CONSTANTS[name]
+            values = [record[part] for record in records]
+            scale[name] = self._taken(m, f"{name}_{index}", stage, values)
         m.d.comb += [
-            lane.en.eq(live[_REQUANTISE:_COMBINE]),
+            lane.en.eq(self._live_at[_REQUANTISE:_COMBINE]),
             lane.a.eq(total),
             lane.mantissa.eq(scale["mantissa"]),
             lane.shift.eq(scale["shift"]),
@@ -299,32 +332,35 @@ class VectorLanes(wiring.Component):
         ]
         return lane.o
 
-    def _combine(self, m, index, live, scaled, operand, constants):
+    def _combine(self, m, index, scaled, operand, constants):
         m.submodules[f"combine_{index}"] = lane = VectorCombine()
         m.d.comb += [
-            lane.en.eq(live[_COMBINE:_LOOKUP]),
+            lane.en.eq(self._live_at[_COMBINE:_LOOKUP]),
             lane.s.eq(scaled),
             lane.b.eq(operand),
             lane.setting.eq(constants),
         ]
         return lane.o
 
-    def _look_up(self, m, index, live, value, constants):
-        """The lane's table, or the value itself."""
-        looked = Signal(name=f"looked_{index}")
-        table = Ram(width=8, depth=256 * self._config.tables)
+    def _look_up(self, m, index, value, constants):
+        """The lanes' results: from their tables, or the values themselves."""
+        live, shared, looked = self._live_at, self._shared, Signal(name=f"looked_{index}")
+        table = Ram(width=8 * shared, depth=256 * self._config.tables)
         m.submodules[f"table_{index}"] = instance(table, "vector_table_ram", within=True)
         held = Signal(8, name=f"clipped_{index}", reset_less=True)
-        result = Signal(8, name=f"result_{index}", reset_less=True)
         m.d.comb += [
             table.w_en.eq(self._load[1]),
             table.w_addr.eq(self._load_addr),
-            table.w_data.eq(self._load_data.word_select(index, 8)),
+            table.w_data.eq(self._load_data.word_select(index, 8 * shared)),
             table.r_en.eq(live[_LOOKUP] & constants.use_table),
             table.r_addr.eq(Cat(value, constants.table)),
         ]
         with m.If(live[_LOOKUP]):
             m.d.sync += [held.eq(value), looked.eq(constants.use_table)]
-        with m.If(live[_SELECT]):
-            m.d.sync += result.eq(Mux(looked, table.r_data, held))
-        return result
+        results = []
+        for phase, lane in enumerate(self._lanes_of(index)):
+            result = Signal(8, name=f"result_{lane}", reset_less=True)
+            with m.If(live[_SELECT] & (self._phase[_SELECT] == phase)):
+                m.d.sync += result.eq(Mux(looked, table.r_data.word_select(phase, 8), held))
+            results.append(result)
+        return results

@@ -8,10 +8,11 @@ from amaranth.utils import ceil_log2
 
 from hpu.hw.config import Config
 from hpu.hw.isa import STREAM_WINDOW
+from hpu.hw.phases import Phases, of_phase
 
 __all__ = ["TAPS", "WINDOW_STAGES", "VectorWindow", "WindowSetting", "WindowStep", "item_shape"]
 
-#: Cycles from a step to its item.
+#: Cycles from a step to its item, or to the first of its items.
 WINDOW_STAGES = 4
 #: Elements of the largest window, hence weights of a lane.
 TAPS = STREAM_WINDOW**2
@@ -52,6 +53,10 @@ class WindowStep(data.StructLayout):
 class VectorWindow(wiring.Component):
     """``items`` are the taps or windows of ``WINDOW_STAGES`` cycles ago, one a cycle.
 
+    With ``vector_cycles`` > 1 steps are that many cycles apart; the items of a lane group then come
+    one after the other, as many at a time as there is arithmetic for: item k of cycle p is that of
+    lane ``vector_cycles``·k + p.
+
     The last words of the rows before the present one lie in a memory, column by column, and the
     last columns in registers; so with every word of a stream a whole window stands there. A tap by
     itself is the latest word of its window. ``shift`` takes ``weight`` as the latest word's weight
@@ -70,7 +75,7 @@ class VectorWindow(wiring.Component):
                 "ub": In(8 * config.group),
                 "shift": In(1),
                 "weight": In(8 * config.group),
-                "items": Out(data.ArrayLayout(item_shape(), config.group)),
+                "items": Out(data.ArrayLayout(item_shape(), config.group // config.vector_cycles)),
             }
         )
 
@@ -86,12 +91,22 @@ class VectorWindow(wiring.Component):
         masks = Signal(WindowStep(), name="masks", reset_less=True)
         with m.If(taken):
             m.d.sync += masks.eq(step)
+        shared = self._config.vector_cycles
+        pulse = taken & step.gives
+        phases = Phases(m, count=shared, pulse=pulse, clear=self.clear, name="window")
         live = Signal(WINDOW_STAGES - 2)
-        m.d.sync += live.eq(Cat(taken & step.gives, live[0]))
+        m.d.sync += live.eq(Cat(phases.live, live[0]))
+        phase = phases.chain(m, 1)[1]
+        windows, weights = [], []
         for index in range(self._config.group):
             column = [part.word_select(index, 8).as_signed() for part in (*before, word)]
-            window = self._window(m, index, taken, column)
-            terms = self._terms(m, index, live[0], window, masks)
+            windows.append(self._window(m, index, taken, column))
+            weights.append(self._weights(m, index))
+        for index in range(self._config.group // shared):
+            lanes = slice(index * shared, (index + 1) * shared)
+            weight = of_phase(m, f"weights_{index}", phase, weights[lanes])
+            window = self._present(m, index, phase, windows[lanes])
+            terms = self._terms(m, index, live[0], window, weight, masks)
             self._item(m, index, live[1], terms)
         return m
 
@@ -135,11 +150,24 @@ class VectorWindow(wiring.Component):
                 m.d.sync += row[-1].eq(latest)
         return window
 
-    def _terms(self, m, index, live, window, masks):
-        """What each element of the window adds, or is compared with."""
-        weights = Signal(8 * TAPS, name=f"weights_{index}", reset_less=True)
+    @staticmethod
+    def _present(m, index, phase, windows):
+        """The window of the lane whose phase it is."""
+        size = range(STREAM_WINDOW)
+        return [
+            [of_phase(m, f"p_{index}_{i}_{j}", phase, [w[i][j] for w in windows]) for j in size]
+            for i in size
+        ]
+
+    def _weights(self, m, index):
+        """The weights of a lane."""
+        weights = Signal(8 * TAPS, name=f"lane_weights_{index}", reset_less=True)
         with m.If(self.shift):
             m.d.sync += weights.eq(Cat(weights[8:], self.weight.word_select(index, 8)))
+        return weights
+
+    def _terms(self, m, index, live, window, weights, masks):
+        """What each element of the window adds, or is compared with."""
         rows = []
         for i, row in enumerate(window):
             terms = []

@@ -32,7 +32,7 @@ def unpack(word, bits, count):
 
 
 class ReadPort:
-    """A memory's read port: random acceptance, data after a fixed time, noise otherwise."""
+    """A memory's read port: random acceptance, data after a fixed time, until the next."""
 
     def __init__(self, bench, name, latency, bits, read):
         self.bench, self.latency, self.bits, self.read = bench, latency, bits, read
@@ -41,12 +41,15 @@ class ReadPort:
             for part in ("valid", "ready", "addr", "data")
         }
         self.due = {}
-        self.accepted = 0
+        self.accepted = self.stood = 0
 
     def drive(self, cycle):
         self.port["ready"].value = random.random() >= self.bench.backpressure
         data = self.due.pop(cycle, None)
-        self.port["data"].value = random.getrandbits(self.bits) if data is None else data
+        if data is not None:
+            self.stood, self.port["data"].value = cycle, data
+        elif cycle - self.stood >= CONFIG.vector_cycles:
+            self.port["data"].value = random.getrandbits(self.bits)
 
     def sample(self, cycle):
         if int(self.port["valid"].value) and int(self.port["ready"].value):
@@ -306,7 +309,8 @@ async def no_gaps(dut):
         around = {"operand": operand, "d_base": 0}
         program = [source.instruction() | plain | around for _ in range(5)]
         ends = await bench.follow(program)
-        gaps = [later - sooner - 50 for sooner, later in itertools.pairwise(ends)]
+        words = 50 * CONFIG.vector_cycles
+        gaps = [later - sooner - words for sooner, later in itertools.pairwise(ends)]
         assert max(gaps) <= 2, gaps
 
 
@@ -366,21 +370,24 @@ async def stops(dut):
 async def one_word_per_cycle(dut):
     """From the accumulators with and without a second operand; one tap, or streamed word."""
     bench, source = await begun(dut)
-    around = 36 + max(0, CONFIG.groups - 22)  # the destination takes a cycle per lane group
+    each = CONFIG.vector_cycles
+    # The destination takes a cycle per lane group.
+    around = 36 + max(0, CONFIG.groups - 22) + each
     plain = {"n_count": 1, "y_count": 1, "x_count": 60, "d_base": 0, "d_x": 1, "b_base": 100}
     plain |= {"b_x": 1, "a_base": 0, "a_x": 1, "reduce": 0, "ky_count": 1, "kx_count": 1}
     plain |= {"y0": 0, "x0": 0, "x_step": 1, "image_rows": 60, "image_cols": 60}
     plain |= {"stream": 0, "s_mult": 1, "weights": 0}
     for operand in isa.Operand:
         values = source.instruction() | plain | {"source": isa.Source.ACC, "operand": operand}
-        assert await bench.run(values, 0) <= 60 + around
+        assert await bench.run(values, 0) <= 60 * each + around
     pooling = {"source": isa.Source.UB, "reduce": isa.Reduce.SUM, "kx_count": 3, "operand": 0}
     pooling |= {"a_base": 120, "a_kx": 1, "x_dilation": 1}
-    assert await bench.run(source.instruction() | plain | pooling, 0) <= 180 + around
+    assert await bench.run(source.instruction() | plain | pooling, 0) <= 180 * each + around
     pooling |= {"reduce": isa.Reduce.DOT}
-    assert await bench.run(source.instruction() | plain | pooling, 0) <= 180 + around + 9
+    assert await bench.run(source.instruction() | plain | pooling, 0) <= 180 * each + around + 9
     size = {"n_count": 1, "y_count": 8, "x_count": 8, "image_rows": 8, "image_cols": 8}
     size |= {"a_base": 120 - 9, "a_y": 8, "a_ky": 8, "d_y": 8, "y_step": 1, "y_dilation": 1}
     size |= {"ky_count": 3, "y0": -1, "x0": -1, "stream": 1}
     values = source.instruction() | plain | pooling | size
-    assert await bench.run(values, 0) <= 64 + 8 + 1 + around + 9  # the last row and word pass on
+    # The last row and word pass on.
+    assert await bench.run(values, 0) <= (64 + 8 + 1) * each + around + 9

@@ -15,9 +15,10 @@ SHAPES = {
     "wide": {"rows": 4, "cols": 12, "tile": 4, "axi_bytes": 4},
     "tall": {"rows": 20, "cols": 4, "tile": 4, "axi_bytes": 4},
     "single": {"rows": 8, "cols": 8, "tile": 8},
+    "slow": {"rows": 8, "cols": 8, "tile": 4, "multiply_cycles": 2},
 }
 #: The others in the full run.
-QUICK = {"tall", "single"}
+QUICK = {"tall", "slow"}
 
 
 @pytest.mark.parametrize(

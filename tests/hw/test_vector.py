@@ -8,18 +8,20 @@ from hpu.hw.vector import VectorUnit
 from hpu.sim.testbench import simulate
 
 TEST_FILE = Path(__file__).with_name("cocotb_vector.py")
-#: rows, columns, lane group, tables, words of the buffer, its segments
+#: rows, columns, lane group, tables, words of the buffer, its segments, cycles per word
 SHAPES = [
-    (16, 16, 4, 2, 1024, 4),
-    (8, 16, 4, 1, 768, 3),
-    (24, 8, 8, 3, 512, 1),
-    (4, 4, 4, 2, 320, 5),
-    (4, 28, 1, 1, 256, 2),  # more lane groups than stages
+    (16, 16, 4, 2, 1024, 4, 1),
+    (8, 16, 4, 1, 768, 3, 1),
+    (24, 8, 8, 3, 512, 1, 1),
+    (4, 4, 4, 2, 320, 5, 1),
+    (4, 28, 1, 1, 256, 2, 1),  # more lane groups than stages
+    (8, 8, 4, 2, 512, 2, 4),
+    (8, 16, 8, 2, 512, 2, 2),
 ]
-QUICK = SHAPES[1:2]
+QUICK = [SHAPES[1], SHAPES[5]]
 
 
-def shaped(rows, cols, group, tables, ub_depth, ub_segments):
+def shaped(rows, cols, group, tables, ub_depth, ub_segments, vector_cycles):
     return dataclasses.replace(
         CONFIGS["lab-16"],
         name="shaped",
@@ -32,6 +34,7 @@ def shaped(rows, cols, group, tables, ub_depth, ub_segments):
         window_cols=9,  # the widest image of the twin
         ub_depth=ub_depth,
         ub_segments=ub_segments,
+        vector_cycles=vector_cycles,
         axi_bytes=max(4, group),
     )
 

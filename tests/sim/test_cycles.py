@@ -102,11 +102,13 @@ def test_walk_against_a_loop_over_cycles(seed):
     edges = np.sort(rng.choice(60, 6, replace=False)).tolist()
     blocks = list(zip(edges[::2], edges[1::2], strict=True))
     cycle, steps = int(rng.integers(0, 50)), int(rng.integers(1, 20))
-    expected, left = cycle, steps
-    while left:
-        left -= not any(first <= expected <= last for first, last in blocks)
-        expected += 1
-    assert walk(cycle, steps, blocks) == expected, (blocks, cycle, steps)
+    for pace in (1, 3):
+        expected, left = cycle, steps
+        while left:
+            free = not any(first <= expected <= last for first, last in blocks)
+            left -= free
+            expected += pace if free else 1
+        assert walk(cycle, steps, blocks, pace) == expected, (blocks, cycle, steps, pace)
 
 
 @pytest.mark.parametrize("config", [LAB, FULL], ids=lambda config: config.name)
