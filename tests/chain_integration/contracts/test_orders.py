@@ -65,7 +65,7 @@ def test_a_match_locks_what_both_sides_put_up(trade, suppliers):
 
 
 def test_digests_are_those_of_typed_data(trade):
-    order, arguments = arguments_of(trade)
+    order, _arguments = arguments_of(trade)
     assert trade.orders.call("order_id", order.values) == order.digest(trade.domain)
     accepted = trade.acceptance(order, trade.nodes[0])
     digest = trade.orders.call("acceptance_digest", accepted.values)
@@ -109,14 +109,14 @@ def test_an_order_may_leave_configuration_or_region_open(trade, anything):
 
 
 def test_an_expired_order_is_refused(trade):
-    order, arguments = arguments_of(trade, acceptance={"expiry": trade.now + 10**6})
+    _order, arguments = arguments_of(trade, acceptance={"expiry": trade.now + 10**6})
     trade.after(3600)
     with refused("order has expired"):
         send(trade, arguments)
 
 
 def test_an_expired_acceptance_is_refused(trade):
-    order, arguments = arguments_of(trade, expiry=trade.now + 10**6)
+    _order, arguments = arguments_of(trade, expiry=trade.now + 10**6)
     trade.after(3600)
     with refused("acceptance has expired"):
         send(trade, arguments)
@@ -210,7 +210,7 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.parametrize("who", ["buyer", "supplier"])
 def test_broken_signatures_are_refused(trade, who, name):
-    order, arguments = arguments_of(trade)
+    _order, arguments = arguments_of(trade)
     if who == "buyer":
         arguments[1] = BROKEN[name](arguments[1])
     else:
@@ -247,14 +247,14 @@ def test_a_supplier_signs_itself(trade):
 
 def test_an_acceptance_is_for_one_order(trade):
     other = trade.order(salt=99)
-    order, arguments = arguments_of(trade)
+    _order, arguments = arguments_of(trade)
     arguments[2:] = trade.match_arguments(other, [trade.acceptance(other, trade.nodes[0])])[2:]
     with refused("acceptance is for another order"):
         send(trade, arguments)
 
 
 def test_nobody_matches_in_the_retrievers_place(trade):
-    order, arguments = arguments_of(trade)
+    _order, arguments = arguments_of(trade)
     with refused("acceptance is for another retriever"):
         send(trade, arguments, sender=trade.nodes[5])
 
@@ -275,7 +275,7 @@ def test_a_supplier_computes_an_order_once(trade):
 
 
 def test_every_acceptance_has_its_signature(trade):
-    order, arguments = arguments_of(trade, 2)
+    _order, arguments = arguments_of(trade, 2)
     arguments[3] = arguments[3][:1]
     with refused("there must be as many signatures as acceptances"):
         send(trade, arguments)
@@ -283,7 +283,7 @@ def test_every_acceptance_has_its_signature(trade):
 
 def test_all_or_no_supplier_is_locked(trade):
     """The second supplier's stake is too small: the first one's is not locked either."""
-    order, arguments = arguments_of(trade, 2)
+    _order, arguments = arguments_of(trade, 2)
     trade.do(trade.registry, trade.nodes[1], "unbond", 801 * HAI)
     with refused("not enough free stake"):
         send(trade, arguments)
