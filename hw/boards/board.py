@@ -42,6 +42,8 @@ class Board:
     #: Status LEDs.
     leds: int
     sdram: Sdram | None = None
+    #: The board's name in openFPGALoader; without one it cannot be flashed from here.
+    loader: str | None = None
 
     @property
     def config(self) -> Config:

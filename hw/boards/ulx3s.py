@@ -14,4 +14,5 @@ BOARD = Board(
     baud=3_000_000,
     leds=8,
     sdram=Sdram(row_bits=13, col_bits=9, bank_bits=2, word_bytes=2),
+    loader="ulx3s",
 )
