@@ -20,7 +20,7 @@ from hpu.runtime.errors import DeviceError
 
 __all__ = ["LinkError", "Request", "Traffic", "Window", "decode_frame", "encode_frame"]
 
-#: Shortest and longest wait before a request is repeated for the first time, in seconds.
+#: Shortest and longest wait before a request is repeated, in seconds.
 _SHORTEST, _LONGEST = 0.05, 1.0
 #: Bytes without the end of a frame that are kept.
 _MOST_GARBAGE = 4 * REQUEST_BYTES
@@ -93,21 +93,22 @@ class Request:
 
 
 class _Patience:
-    """How long to wait for an answer before a request is repeated, estimated as TCP does."""
+    """How long to wait for an answer before a request is repeated, estimated as TCP does.
+
+    The wait doubles with every repetition, until an answer comes that can be of one request only.
+    """
 
     def __init__(self) -> None:
         self._mean: float | None = None
         self._spread, self._tries = 0.0, 0
 
     def learn(self, seconds: float) -> None:
-        """An answer came after this time."""
+        """The answer to a request that was sent once came after this time."""
         if self._mean is None:
             self._mean, self._spread = seconds, seconds / 2
         error = seconds - self._mean
         self._mean += error / 8
         self._spread += (abs(error) - self._spread) / 4
-
-    def answered(self) -> None:
         self._tries = 0
 
     def repeated(self) -> None:
@@ -116,7 +117,7 @@ class _Patience:
     @property
     def seconds(self) -> float:
         wait = _LONGEST if self._mean is None else self._mean + 4 * self._spread
-        return min(max(wait, _SHORTEST), _LONGEST) * 2**self._tries
+        return min(max(wait, _SHORTEST) * 2**self._tries, _LONGEST)
 
 
 class Window:
@@ -189,7 +190,7 @@ class Window:
         self._send(requests)
 
     def _receive(self) -> None:
-        """Take what comes; when nothing does in time, send the oldest request and the newest again."""
+        """Take what comes; when nothing does in time, send the oldest and newest request again."""
         wait = self._base + self._patience.seconds - self.channel.now()
         data = self.channel.read(wait) if wait > 0 else b""
         for body in self._bodies(data):
@@ -250,6 +251,5 @@ class Window:
         request.payload, request.status, request.answered = payload, Status(body[-1]), body[1]
         self._flying = {n: other for n, other in self._flying.items() if other is not request}
         self._heard = self._base = now
-        self._patience.answered()
         # The device answers in order: what was sent before, for the last time, has been lost.
         self._repeat([other for other in self._flying.values() if other.turn < request.first])
