@@ -1,7 +1,5 @@
 """VECTOR of the functional machine by the compiled loops, where words stand in steps."""
 
-import ctypes
-import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -14,7 +12,7 @@ from hpu.sim.state import Reader, State, Writer
 __all__ = ["compiled_vector"]
 
 Values = Mapping[str, int]
-#: ``enum Reduce`` of the source; accumulators have no taps.
+#: ``enum Reduce`` of the loops; accumulators have no taps.
 _REDUCE = {Reduce.NONE: 1, Reduce.SUM: 1, Reduce.MAX: 2, Reduce.DOT: 3}
 _ACCUMULATORS = 4
 _OPERAND = {Operand.NONE: 0, Operand.ADD: 1, Operand.MUL: 2}
@@ -31,15 +29,7 @@ def compiled_vector(state: State, values: Values, writer: Writer) -> Callable[[]
     taps, other = _taps(state, values), _other(state, values)
     if library is None or taps is None or other is None or writer.place is None:
         return None
-    run, op = library.hpu_vector, _operation(state, values, writer, taps, other)
-    address = ctypes.addressof(op)
-
-    return functools.partial(_run, run, address, op)
-
-
-def _run(run: Callable[[int], None], address: int, op: native.Vector) -> None:
-    """Run the operation at ``address``; ``op`` is what stands there, and must not go away."""
-    run(address)
+    return native.call(library.hpu_vector, _operation(state, values, writer, taps, other))
 
 
 def _taps(state: State, values: Values) -> list[native.Tap] | None:
@@ -71,7 +61,7 @@ def _tap(state: State, values: Values, tap: Tap, weights: np.ndarray) -> native.
     if reader.place is None:
         return None
     address, steps = reader.place
-    return native.Tap(address, *steps, *tap.ys, *tap.xs, 0, 0, weights.ctypes.data)
+    return native.Tap(address, native.Steps(*steps), *tap.ys, *tap.xs, 0, 0, weights.ctypes.data)
 
 
 def _operation(
@@ -102,9 +92,9 @@ def _operation(
         record=state.params[8 * values["params"] :, first:].ctypes.data,
         other=native.array(other),
         target=target,
+        step=native.Steps(*steps),
         **{name: values[name] for name in _CONSTANTS},
     )
-    op.step_n, op.step_y, op.step_x = steps
     if values["use_table"]:
         op.table = state.tables[256 * values["table"] :, first:].ctypes.data
     return op

@@ -74,7 +74,7 @@ class _Gather:
                 return None
             address, steps = reader.place
             place = (tap.index * width, width)
-            found.append(native.Tap(address, *steps, *tap.ys, *tap.xs, *place))
+            found.append(native.Tap(address, native.Steps(*steps), *tap.ys, *tap.xs, *place))
         return found
 
     def activations(self, rows: int) -> np.ndarray:
@@ -126,8 +126,6 @@ class _Compiled:
     def __init__(self, library: ctypes.CDLL, gather: _Gather):
         self._multiply, self._gather = library.hpu_matmul, gather
         self._state, values = gather.state, gather.values
-        self._count, self._accumulate = count_of(values), values["accumulate"]
-        self._target = slice(values["acc"], values["acc"] + self._count)
         self._used = values["taps"] * values["tap_groups"] * self._state.config.group
         taps = gather.taps()
         self._direct = taps is not None
@@ -136,12 +134,13 @@ class _Compiled:
         self._op = native.Matmul(
             native.Loop(values["n_count"], values["y_count"], values["x_count"]),
             len(self._taps),
-            self._accumulate,
+            values["accumulate"],
             values["pad"],
             self._used,
             self._taps,
             acc.ctypes.data,
             acc.strides[0] // acc.itemsize,
+            self._state.acc_width[values["acc"] :].ctypes.data,
         )
         self._address = ctypes.addressof(self._op)
 
@@ -151,14 +150,13 @@ class _Compiled:
         gathered = None if self._direct else self._gathered()
         self._multiply(self._address, tile.address)
         del gathered  # until here it must not move
-        _settle(self._state, self._target, tile.columns, self._accumulate)
 
     def _gathered(self) -> np.ndarray:
         """The activations, and the only tap set to them."""
         found = np.ascontiguousarray(self._gather.activations(self._used))
         loop, width = self._op.loop, self._used
-        steps = (loop.y * loop.x * width, loop.x * width, width)
-        self._taps[0] = native.Tap(found.ctypes.data, *steps, 0, loop.y, 0, loop.x, 0, width)
+        steps = native.Steps(loop.y * loop.x * width, loop.x * width, width)
+        self._taps[0] = native.Tap(found.ctypes.data, steps, 0, loop.y, 0, loop.x, 0, width)
         return found
 
 

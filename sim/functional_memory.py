@@ -1,13 +1,25 @@
 """LOAD, WEIGHTS and STORE of the functional machine."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from hpu.hw.csr import FaultCause
 from hpu.hw.isa import Space, TileSource
+from hpu.sim import native
 from hpu.sim.access import Box, count_of, dram_rows, loop, tile_words, weight_rows
-from hpu.sim.state import FaultError, Reader, State, Step, Writer, as_tile, last_of, require_small
+from hpu.sim.state import (
+    FaultError,
+    Reader,
+    State,
+    Step,
+    Tile,
+    Writer,
+    as_tile,
+    last_of,
+    require_small,
+)
 
 __all__ = ["prepare_load", "prepare_store", "prepare_weights"]
 
@@ -38,13 +50,16 @@ def prepare_load(state: State, values: Values) -> Step:
     memory = {Space.UB: state.ub, Space.PARAM: state.params, Space.TABLE: state.tables}[
         Space(values["space"])
     ]
-    moves = list(_load_moves(state, values, memory))
     dram, source = _dram_pieces(state, dram_rows(values, state.config), values["width"])
     rows = source.view(dram)
+    moves = [
+        _copier(rows[..., columns], writer)
+        for writer, columns in _load_moves(state, values, memory)
+    ]
 
     def run() -> None:
-        for writer, columns in moves:
-            writer.write(rows[..., columns])
+        for move in moves:
+            move()
 
     return Step(run, {"LOAD_COUNT": 1, "LOAD_ROWS": count_of(values)})
 
@@ -61,14 +76,47 @@ def _load_moves(state: State, values: Values, memory: np.ndarray) -> Iterator[tu
         yield Writer(state, memory, box, first, rest), state.piece_slice(0, rest)
 
 
+def _copier(rows: np.ndarray, writer: Writer) -> Callable[[], None]:
+    """A function that writes ``rows``, pieces of DRAM [n, y, x, pieces]."""
+    library = native.library()
+    if library is None or writer.place is None:
+        return functools.partial(writer.write, rows)
+    target, steps = writer.place
+    op = native.Move(
+        native.Loop(*rows.shape[:3]),
+        rows.shape[3] * rows.itemsize,
+        writer.copies,
+        rows.ctypes.data,
+        native.Steps(*rows.strides[:3]),
+        target,
+        native.Steps(*steps),
+    )
+    return native.call(library.hpu_move, op)
+
+
 def prepare_weights(state: State, values: Values) -> Step:
     """WEIGHTS as a step: one more tile in the FIFO."""
-    rows = _tile_rows(state, values)
+    rows, keeper = _tile_rows(state, values), _Keeper()
 
     def run() -> None:
-        state.fifo.append(as_tile(np.ascontiguousarray(rows()).view(np.int8)))
+        state.fifo.append(keeper.tile(np.ascontiguousarray(rows()).view(np.int8)))
 
     return Step(run, {"WEIGHTS_COUNT": 1, "WEIGHTS_ROWS": values["rows"]})
+
+
+class _Keeper:
+    """The tile of a WEIGHTS, made anew only when its bytes are other ones than the last time."""
+
+    def __init__(self) -> None:
+        self._bytes: bytes | None = None
+        self._tile: Tile | None = None
+
+    def tile(self, weights: np.ndarray) -> Tile:
+        """``weights``, int8 [rows, columns] without gaps, as a tile."""
+        found = weights.tobytes()
+        if self._tile is None or found != self._bytes:
+            self._bytes, self._tile = found, as_tile(weights)
+        return self._tile
 
 
 def _tile_rows(state: State, values: Values) -> Callable[[], np.ndarray]:

@@ -11,14 +11,28 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hpu.sim import verilator
 
-__all__ = ["Loop", "Matmul", "NativeTile", "Tap", "Vector", "array", "library"]
+__all__ = [
+    "Loop",
+    "Matmul",
+    "Move",
+    "NativeTile",
+    "Steps",
+    "Tap",
+    "Vector",
+    "array",
+    "call",
+    "library",
+]
 
-_SOURCE = Path(__file__).with_suffix(".cpp")
+_FOLDER = Path(__file__).parent
+_HEADER = _FOLDER / "native.h"
+_SOURCES = [_FOLDER / f"native_{unit}.cpp" for unit in ("matrix", "move", "vector")]
 _FLAGS = [
     "-O3",
     "-march=native",
@@ -39,19 +53,25 @@ class Loop(ctypes.Structure):
     _fields_ = [(name, _int) for name in ("n", "y", "x")]
 
 
+class Steps(ctypes.Structure):
+    """Bytes between neighbours of a loop."""
+
+    _fields_ = [(name, _long) for name in ("n", "y", "x")]
+
+
 class Tap(ctypes.Structure):
-    """``struct Tap`` of the source."""
+    """``struct Tap`` of the header."""
 
     _fields_ = [
         ("data", _address),
-        *((name, _long) for name in ("step_n", "step_y", "step_x")),
+        ("step", Steps),
         *((name, _int) for name in ("y0", "y1", "x0", "x1", "first", "width")),
         ("weights", _address),
     ]
 
 
 class Matmul(ctypes.Structure):
-    """``struct Matmul`` of the source."""
+    """``struct Matmul`` of the header."""
 
     _fields_ = [
         ("loop", Loop),
@@ -59,11 +79,12 @@ class Matmul(ctypes.Structure):
         ("tap", ctypes.POINTER(Tap)),
         ("acc", _address),
         ("acc_step", _long),
+        ("acc_width", _address),
     ]
 
 
 class Vector(ctypes.Structure):
-    """``struct Vector`` of the source."""
+    """``struct Vector`` of the header."""
 
     _fields_ = [
         ("loop", Loop),
@@ -77,7 +98,20 @@ class Vector(ctypes.Structure):
         ("other", ctypes.POINTER(Tap)),
         ("table", _address),
         ("target", _address),
-        *((name, _long) for name in ("step_n", "step_y", "step_x")),
+        ("step", Steps),
+    ]
+
+
+class Move(ctypes.Structure):
+    """``struct Move`` of the header."""
+
+    _fields_ = [
+        ("loop", Loop),
+        *((name, _int) for name in ("width", "copies")),
+        ("source", _address),
+        ("source_step", Steps),
+        ("target", _address),
+        ("target_step", Steps),
     ]
 
 
@@ -94,6 +128,11 @@ class NativeTile:
 
     def __del__(self) -> None:
         self._free(self.address)
+
+
+def call(run: Callable[[Any], None], op: ctypes.Structure) -> Callable[[], None]:
+    """A function that runs ``op``, which it keeps."""
+    return functools.partial(run, ctypes.byref(op))
 
 
 def array(taps: Sequence[Tap]) -> ctypes.Array[Tap]:
@@ -117,8 +156,9 @@ def library() -> ctypes.CDLL | None:
     native.hpu_free_tile.restype = None
     native.hpu_matmul.argtypes = [_address, _address]
     native.hpu_matmul.restype = None
-    native.hpu_vector.argtypes = [_address]
-    native.hpu_vector.restype = None
+    for run in (native.hpu_vector, native.hpu_move):
+        run.argtypes = [_address]
+        run.restype = None
     return native
 
 
@@ -127,9 +167,10 @@ def _key() -> str:
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else []
     flags = next((line for line in lines if line.startswith("flags")), platform.processor())
-    return verilator.key_of([_SOURCE.read_bytes(), " ".join(_FLAGS), flags])
+    texts = [path.read_bytes() for path in (_HEADER, *_SOURCES)]
+    return verilator.key_of([*texts, " ".join(_FLAGS), flags])
 
 
 def _build(folder: Path) -> None:
-    command = ["g++", *_FLAGS, "-o", str(folder / "libnative.so"), str(_SOURCE)]
+    command = ["g++", *_FLAGS, "-o", str(folder / "libnative.so"), *map(str, _SOURCES)]
     subprocess.run(command, check=True, capture_output=True)

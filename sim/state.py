@@ -165,7 +165,7 @@ class Writer(_OnChip):
         copies: int = 1,
     ):
         super().__init__(state, memory, box, group, width * copies)
-        self._copies = copies
+        self.copies = copies
         self._last: np.ndarray | None = None
         if self._words is not None or not box.distinct():
             self._words, self._last = last_of(box.words())
@@ -179,7 +179,7 @@ class Writer(_OnChip):
             self._view[...] = data[..., None, :]
         else:
             rows = data.reshape(math.prod(data.shape[:-1]), data.shape[-1])
-            self._pieces[self._words] = np.tile(rows[self._last], (1, self._copies))
+            self._pieces[self._words] = np.tile(rows[self._last], (1, self.copies))
 
 
 def last_of(addresses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -31,16 +31,35 @@ pytestmark = pytest.mark.skipif(native.library() is None, reason="there is no C+
 
 
 def after(program, monkeypatch, *, compiled):
-    """Every memory after the program ran twice: the second time on what the first one left."""
+    """Every memory after the program ran twice: the second time on what the first one left.
+
+    All of DRAM but the program is another then, weights and parameters too. In numpy the second
+    time is on a machine that has seen nothing before.
+    """
     with monkeypatch.context() as patch:
         if not compiled:
             patch.setattr(native, "library", lambda: None)
             patch.setattr("hpu.sim.state.library", lambda: None)
         machine = Machine(program.config, program.dram.size)
         machine.dram[:] = program.dram
-        for _run in range(2):
-            outcome = machine.run(program.program_address, program.count)
+        machine.run(program.program_address, program.count)
+        place = slice(program.program_address, program.program_address + 128 * program.count)
+        kept = machine.dram[place].copy()
+        machine.dram ^= np.random.default_rng(0).integers(0, 4, program.dram.size, np.uint8)
+        machine.dram[place] = kept
+        if not compiled:
+            machine = copy_of(machine)
+        outcome = machine.run(program.program_address, program.count)
         return outcome, {name: getattr(machine, name) for name in MEMORIES}
+
+
+def copy_of(machine):
+    other = Machine(machine.config, machine.dram.size)
+    for name in MEMORIES:
+        getattr(other, name)[:] = getattr(machine, name)
+    other._state.acc_width[:] = machine.config.cols
+    other._state.tile = machine._state.tile
+    return other
 
 
 @pytest.mark.parametrize("config", [LAB, CHUNKS], ids=lambda config: config.name)
