@@ -6,7 +6,8 @@ by row, each with all its channels. Seen from outside, a tensor (n, y, x, c) in 
 fewer pixels and more channels: its *stored* form.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -15,6 +16,7 @@ __all__ = ["PLAIN", "Cell", "Shape"]
 
 #: Images, rows, columns, channels.
 Shape = tuple[int, int, int, int]
+_FEW = 8  # channels
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -86,45 +88,43 @@ class Cell(msgspec.Struct, frozen=True):
         if self.pixels == 1:
             return values
         n, y, x, c = values.shape
-        words = (n // self.images, y // self.rows, x // self.cols)
-        split = values.reshape(
-            words[0], self.images, words[1], self.rows, words[2], self.cols, c
-        ).transpose(0, 2, 4, 1, 3, 5, 6)
-        return self._join(split.reshape(*words, self.images, self.rows * self.cols, c))
-
-    def _join(self, values: np.ndarray) -> np.ndarray:
-        """[…, lanes] of the pixels of a word [..., images, rows·cols, c]."""
-        *outer, images, pixels, channels = values.shape
-        blocks, each = self.blocks(channels), self.block or channels
-        cut = _padded(values, blocks * each).reshape(*outer, images, pixels, blocks, each)
-        rows = np.moveaxis(cut, -2, -4).reshape(*outer, blocks, images, pixels * each)
-        wide = _padded(rows, self._image_lanes(channels)).reshape(*outer, -1)
-        return wide[..., : self.lanes(channels)]
+        stored = np.zeros(self.stored((n, y, x, c)), values.dtype)
+        for pixel, channels, lanes in self._places(c):
+            stored[..., lanes] = values[*pixel, channels]
+        return stored
 
     def restore(self, values: np.ndarray, channels: int) -> np.ndarray:
         """The tensor [n, y, x, c] whose stored form is ``values``."""
         if self.pixels == 1:
             return values
-        words = values.shape[:3]
-        blocks, each, step = self.blocks(channels), self.block or channels, self.rows * self.cols
-        image = self._image_lanes(channels)
-        wide = _padded(values, blocks * self.images * image)
-        rows = wide.reshape(*words, blocks, self.images, image)[..., : step * each]
-        cut = rows.reshape(*words, blocks, *self.size, each)
-        split = cut.transpose(0, 4, 1, 5, 2, 6, 3, 7)
-        size = (length * step for length, step in zip(words, self.size, strict=True))
-        return split.reshape(*size, blocks * each)[..., :channels]
+        size = (words * step for words, step in zip(values.shape, self.size, strict=False))
+        restored = np.empty((*size, channels), values.dtype)
+        for pixel, some, lanes in self._places(channels):
+            restored[*pixel, some] = values[..., lanes]
+        return restored
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """``values`` [..., c] of every channel, at every lane that holds it: [..., lanes]."""
         *outer, channels = values.shape
-        shape = (*outer, self.images, self.rows * self.cols, channels)
-        return self._join(np.broadcast_to(values[..., None, None, :], shape))
+        stored = np.zeros((*outer, self.lanes(channels)), values.dtype)
+        for _pixel, some, lanes in self._places(channels):
+            stored[..., lanes] = values[..., some]
+        return stored
 
+    def _places(self, channels: int) -> Iterator[tuple[tuple[slice, ...], slice, slice]]:
+        """Every place of a word: the pixels that stand there, their channels, the lanes.
 
-def _padded(values: np.ndarray, length: int) -> np.ndarray:
-    """``values`` with its last axis filled up with zeros to ``length``."""
-    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, length - values.shape[-1])])
+        Few channels come one by one: numpy copies long rows of single bytes faster.
+        """
+        each = self.block or channels
+        step = 1 if channels < _FEW else each
+        for at in itertools.product(*map(range, self.size)):
+            pixel = tuple(slice(k, None, size) for k, size in zip(at, self.size, strict=True))
+            for first in range(0, channels, step):
+                width = min(step, channels - first)
+                block = first // each * self.images * self._image_lanes(channels)
+                lane = block + self.lane(channels, *at) + first % each
+                yield pixel, slice(first, first + width), slice(lane, lane + width)
 
 
 #: One pixel in a word.
