@@ -122,9 +122,12 @@ FOR_LOST: constant(uint256) = 2000  # taken for each dispute lost
 HALF: constant(uint256) = 10
 
 LOW_96: constant(uint256) = 2**96 - 1
+LOW_88: constant(uint256) = 2**88 - 1
 LOW_64: constant(uint256) = 2**64 - 1
 LOW_40: constant(uint256) = 2**40 - 1
 LOW_32: constant(uint256) = 2**32 - 1
+LOW_24: constant(uint256) = 2**24 - 1
+LOW_16: constant(uint256) = 2**16 - 1
 
 token: public(immutable(IERC20))
 market: public(immutable(address))
@@ -141,8 +144,8 @@ _endpoint: HashMap[address, bytes32[2]]  # two words cost less than a string
 _terms: HashMap[address, uint256]  # price 96 | capability 64 | number 32 | since 40
 _stake: HashMap[address, uint256]  # stake 96 | locked 96
 _proof: HashMap[address, uint256]  # power 64 | expires 40
-_record: HashMap[address, uint256]  # done 40 | confirmed 40 | lost 32 | ended 32 | late 32 | until 40
-_work: HashMap[address, uint256]
+# done 32 | confirmed 32 | lost 16 | ended 24 | late 24 | punished until 40 | work 88
+_record: HashMap[address, uint256]
 _leaving: HashMap[address, uint256]  # unbonding 96 | ready 40
 _attested: HashMap[address, HashMap[address, HashMap[bytes32, Attestation]]]
 
@@ -358,8 +361,8 @@ def settle(node: address, amount: uint256, work: uint256, confirmed: bool) -> ui
         record.done += 1
         if confirmed:
             record.confirmed += 1
+        record.work += work
         self._write_record(node, record)
-        self._work[node] += work
         log Credited(node=node, work=work, confirmed=confirmed)
     return rating
 
@@ -368,12 +371,10 @@ def settle(node: address, amount: uint256, work: uint256, confirmed: bool) -> ui
 @view
 def _rating(node: address) -> uint256:
     record: Record = self._read_record(node)
-    if self._record[node] == 0:
-        return BASE
     rating: uint256 = BASE
     rating += FOR_WORK * record.done // (record.done + HALF)
     rating += FOR_CONFIRMED * record.confirmed // (record.done + HALF)
-    rating += self._use(node) * FOR_USE // 10000
+    rating += self._use(node, record.work) * FOR_USE // 10000
     rating -= min(rating, FOR_LOST * record.lost)
     if block.timestamp < record.punished_until:
         rating //= 2
@@ -382,15 +383,17 @@ def _rating(node: address) -> uint256:
 
 @internal
 @view
-def _use(node: address) -> uint256:
+def _use(node: address, work: uint256) -> uint256:
     """
     @return Work done, as basis points of what the node's power could have done since it registered.
     """
+    if work == 0:
+        return 0
     seconds: uint256 = block.timestamp - (self._terms[node] >> 192)
     offered: uint256 = self._power(node) * seconds  # operations
     if offered == 0:
         return 0
-    done: uint256 = self._work[node] * 3600 // 10**6  # a T·H is 3600e12 operations
+    done: uint256 = work * 3600 // 10**6  # a T·H is 3600e12 operations
     return min(10000, done * 10000 // offered)
 
 
@@ -399,25 +402,29 @@ def _use(node: address) -> uint256:
 def _read_record(node: address) -> Record:
     packed: uint256 = self._record[node]
     return Record(
-        done=packed & LOW_40,
-        confirmed=(packed >> 40) & LOW_40,
-        lost=(packed >> 80) & LOW_32,
-        ended=(packed >> 112) & LOW_32,
-        late=(packed >> 144) & LOW_32,
-        punished_until=(packed >> 176) & LOW_40,
-        work=0,
+        done=packed & LOW_32,
+        confirmed=(packed >> 32) & LOW_32,
+        lost=(packed >> 64) & LOW_16,
+        ended=(packed >> 80) & LOW_24,
+        late=(packed >> 104) & LOW_24,
+        punished_until=(packed >> 128) & LOW_40,
+        work=packed >> 168,
     )
 
 
 @internal
 def _write_record(node: address, record: Record):
+    """
+    @notice Counts that have come to their largest number stay there.
+    """
     self._record[node] = (
-        record.done
-        | (record.confirmed << 40)
-        | (record.lost << 80)
-        | (record.ended << 112)
-        | (record.late << 144)
-        | (record.punished_until << 176)
+        min(record.done, LOW_32)
+        | (min(record.confirmed, LOW_32) << 32)
+        | (min(record.lost, LOW_16) << 64)
+        | (min(record.ended, LOW_24) << 80)
+        | (min(record.late, LOW_24) << 104)
+        | (record.punished_until << 128)
+        | (min(record.work, LOW_88) << 168)
     )
 
 
@@ -508,9 +515,7 @@ def record(account: address) -> Record:
     """
     @notice What the rating is made of.
     """
-    found: Record = self._read_record(account)
-    found.work = self._work[account]
-    return found
+    return self._read_record(account)
 
 
 @external
@@ -561,7 +566,7 @@ def working(account: address) -> bool:
     """
     return (
         self._stake[account] & LOW_96 >= MIN_STAKE
-        and block.timestamp >= (self._record[account] >> 176)
+        and block.timestamp >= (self._record[account] >> 128) & LOW_40
     )
 
 
