@@ -1,7 +1,9 @@
 """Carries out the requests of a link, one after the other, each once."""
 
+import enum
+
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
-from amaranth.lib import enum, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
@@ -21,7 +23,7 @@ _STATUS_BITS = 3
 _WORD_BYTES = 4
 
 
-class _Payload(enum.Enum, shape=2):
+class _Payload(enum.IntEnum):
     """What a response carries between its sequence number and its status."""
 
     NOTHING = 0
@@ -83,7 +85,7 @@ class Requests(wiring.Component):
         self._current, self._expected = Signal(8), Signal(8)
         self._told = Signal()  # the gap before `expected` has been reported
         self._status = Signal(_STATUS_BITS)
-        self._payload = Signal(_Payload)
+        self._payload = Signal(range(len(_Payload)))
         self._ended = Signal()  # the request's last byte has been taken
         self._count = Signal(range(RESET_CYCLES))
         self._memories(m)

@@ -35,13 +35,9 @@ class UartReceiver(wiring.Component):
     A byte without a stop bit is dropped, and so is a start bit that is over by its middle.
     """
 
-    rx: In(1, init=1)
-    data: Out(8)
-    valid: Out(1)
-
     def __init__(self, *, clock_hz: int, baud: int):
         self._step = phase_step(clock_hz, baud)
-        super().__init__()
+        super().__init__({"rx": In(1, init=1), "data": Out(8), "valid": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -71,12 +67,9 @@ class UartReceiver(wiring.Component):
 class UartTransmitter(wiring.Component):
     """Bytes of the stream ``i`` onto the line ``tx``, one after the other without a pause."""
 
-    i: In(stream.Signature(unsigned(8)))
-    tx: Out(1, init=1)
-
     def __init__(self, *, clock_hz: int, baud: int):
         self._step = phase_step(clock_hz, baud)
-        super().__init__()
+        super().__init__({"i": In(stream.Signature(unsigned(8))), "tx": Out(1, init=1)})
 
     def elaborate(self, platform):
         m = Module()

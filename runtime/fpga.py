@@ -1,12 +1,14 @@
 """An HPU on an FPGA board, behind its serial link."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from hpu.hw import csr
 from hpu.hw.boards import BOARDS
 from hpu.hw.config import CONFIGS, Config
 from hpu.hw.link_protocol import Identity
-from hpu.runtime.channel import SerialChannel
+from hpu.runtime.channel import Channel, SerialChannel
 from hpu.runtime.devices import CycleProgress, as_bytes, check_inside
 from hpu.runtime.errors import DeviceError
 from hpu.runtime.link import TIMEOUT, Link
@@ -17,8 +19,10 @@ __all__ = ["FpgaDevice", "config_of", "configuration_on", "connect", "open_fpga"
 _TRY_SECONDS = 1.5
 
 
-def connect(port: str | None) -> Link:
+def connect(port: str | None, through: Callable[[Channel], Channel] = lambda c: c) -> Link:
     """A session with whatever board is on ``port``, at the line rate of one of the known boards.
+
+    ``through`` may wrap the channel.
 
     Raises
     ------
@@ -29,7 +33,7 @@ def connect(port: str | None) -> Link:
         raise DeviceError("the device fpga needs a serial port: give --port.")
     rates = sorted({board.baud for board in BOARDS.values()}, reverse=True)
     for rate in rates:
-        channel = SerialChannel(port, baud=rate)
+        channel = through(SerialChannel(port, baud=rate))
         try:
             return Link(channel, timeout=TIMEOUT if rate == rates[-1] else _TRY_SECONDS)
         except DeviceError:

@@ -23,6 +23,7 @@ _VERBS = {
     "asm": ("hpu.runtime.cli_asm", "asm"),
     "disasm": ("hpu.runtime.cli_asm", "disasm"),
     "rtl": ("hpu.runtime.cli_rtl", "rtl"),
+    "fpga": ("hpu.runtime.cli_fpga", "fpga"),
     "keys": ("hpu.chain_integration.cli_keys", "keys"),
     "chain": ("hpu.chain_integration.cli_chain", "chain"),
 }
