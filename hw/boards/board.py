@@ -39,8 +39,13 @@ class Board:
     oscillator_hz: int
     #: Line rate of the serial link.
     baud: int
-    #: Status LEDs.
-    leds: int
+    #: Resources of the platform: name and number of the serial port; of a button that resets;
+    #: of each status LED, with the part of it where it has several.
+    serial: tuple[str, int]
+    leds: tuple[tuple[str, int, str | None], ...]
+    button: tuple[str, int] | None = None
+    #: Products of each PE tile that are made of LUTs because the DSP blocks are used up.
+    lut_products: int = 0
     sdram: Sdram | None = None
     #: The board's name in openFPGALoader; without one it cannot be flashed from here.
     loader: str | None = None

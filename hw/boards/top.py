@@ -35,7 +35,7 @@ class BoardTop(wiring.Component):
     def __init__(self, *, board: Board):
         self._board = board
         ports = {"clk": In(1), "button": In(1), "rx": In(1, init=1), "tx": Out(1, init=1)}
-        super().__init__(ports | {"leds": Out(board.leds)})
+        super().__init__(ports | {"leds": Out(len(board.leds))})
 
     def elaborate(self, platform):
         m = Module()
@@ -91,4 +91,4 @@ class BoardTop(wiring.Component):
         heart = Signal(range(self._board.config.clock_hz))
         m.d.sync += heart.eq(heart + 1)
         shown = [heart[-1], link.active, link.busy, hpu.busy, hpu.irq, hpu.fault]
-        m.d.comb += self.leds.eq(Cat(shown[: self._board.leds]))
+        m.d.comb += self.leds.eq(Cat(shown[: len(self._board.leds)]))

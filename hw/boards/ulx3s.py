@@ -12,7 +12,10 @@ BOARD = Board(
     config_name="ulx3s-85f",
     oscillator_hz=25_000_000,
     baud=3_000_000,
-    leds=8,
+    serial=("uart", 0),
+    leds=tuple(("led", k, None) for k in range(6)),
+    button=("button_fire", 0),
+    lut_products=46,
     sdram=Sdram(row_bits=13, col_bits=9, bank_bits=2, word_bytes=2),
     loader="ulx3s",
 )
