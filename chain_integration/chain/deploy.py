@@ -15,7 +15,6 @@ from eth_account.signers.local import LocalAccount
 from eth_utils import is_address, keccak, to_checksum_address
 
 from hpu.chain_integration.chain.allocation import ALLOCATIONS
-from hpu.chain_integration.chain.compile import CONTRACTS as SOURCES
 from hpu.chain_integration.chain.compile import compiled
 from hpu.chain_integration.chain.connect import Connection
 from hpu.chain_integration.chain.contract import Contract, create
@@ -107,8 +106,6 @@ def deploy(
     made: dict[str, Contract] = {}
     block = connection.height() + 1
     for name, source in CONTRACTS.items():
-        if not (SOURCES / f"{source}.vy").exists():  # while resources.vy is being written
-            continue
         made[name] = _make(connection, account, source, {**facts[""], **facts.get(name, {})})
         if made[name].address != places[name]:
             raise ChainError(
