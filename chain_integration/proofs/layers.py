@@ -30,7 +30,6 @@ __all__ = [
     "MAX_DATA",
     "MAX_EDGE",
     "MAX_PATHS",
-    "MAX_SPANS",
     "Kind",
     "Layer",
     "LayerData",
@@ -40,9 +39,9 @@ __all__ = [
 
 #: A tensor reference from here on is the number of an input of the network.
 INPUT = 1 << 32
-#: Limits of one call of the contract: bytes shown of a tensor, spans, hashes, taps along an edge.
+#: Limits of one call of the contract: bytes shown of a tensor, in at most as many spans as they
+#: have leaves; hashes; taps along an edge.
 MAX_DATA = 32_768
-MAX_SPANS = 128
 MAX_PATHS = 1024
 MAX_EDGE = 64
 _RECORD_BYTES = 32
@@ -362,8 +361,6 @@ def _check_limits(op: ir.Op, layer: Layer) -> None:
     shown = max(leaves, weights) * 256
     if shown > MAX_DATA:
         refuse("the bytes that it needs of one tensor", MAX_DATA, shown)
-    if spans > MAX_SPANS:
-        refuse("the places that it needs of one tensor", MAX_SPANS, spans)
     height = total.bit_length()
     hashes = spans * height * (1 if length == 1 else 2) + 256
     if hashes > MAX_PATHS:
