@@ -14,6 +14,8 @@ from hpu.chain_integration.chain.errors import ChainError
 __all__ = ["EventType", "Function", "Interface"]
 
 _Part = dict[str, Any]
+#: The same few addresses come again and again, and a checksum is a hash.
+_checksummed = functools.lru_cache(maxsize=4096)(to_checksum_address)
 
 
 class Function:
@@ -167,7 +169,7 @@ def _named(part: _Part, value: Any) -> Any:
         fields = part["components"]
         pairs = zip(fields, value, strict=True)
         return {field["name"]: _named(field, each) for field, each in pairs}
-    return to_checksum_address(value) if part["type"] == "address" else value
+    return _checksummed(value) if part["type"] == "address" else value
 
 
 def _topic(part: _Part, value: Any) -> str | None:

@@ -157,7 +157,7 @@ class Contract:
             Event(
                 kinds[log["topics"][0]].name,
                 kinds[log["topics"][0]].decode(log["topics"], bytes.fromhex(log["data"][2:])),
-                to_checksum_address(log["address"]),
+                self.address,
                 int(log["blockNumber"], 16),
                 int(log["logIndex"], 16),
                 log["transactionHash"],

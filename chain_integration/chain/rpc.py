@@ -1,5 +1,6 @@
 """Ethereum's JSON-RPC over a :class:`Chain`: the methods that clients of contracts use."""
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from hpu.chain_integration.chain.world import Log, Message
 
 __all__ = ["Rpc", "development_accounts"]
 
+_checksummed = functools.lru_cache(maxsize=4096)(to_checksum_address)
 _PHRASE = "test test test test test test test test test test test junk"
 _COINS = 10_000 * 10**18
 _EMPTY_TREE = "0x" + "00" * 32
@@ -367,7 +369,7 @@ def _gas_used(block: Block) -> int:
 def _address(text: str) -> str:
     if not isinstance(text, str) or not is_hex_address(text):
         raise ValueError(f"an address must have 40 hexadecimal digits, not {text!r}")
-    return to_checksum_address(text)
+    return _checksummed(text)
 
 
 def _integer(value: str | int) -> int:

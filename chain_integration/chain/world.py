@@ -7,6 +7,7 @@ from the journal and written to the database beneath: gas is then that of a cold
 
 import contextlib
 import dataclasses
+import functools
 import re
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ from eth_utils import keccak, to_checksum_address
 
 __all__ = ["Log", "Message", "Outcome", "World"]
 
+_checksummed = functools.lru_cache(maxsize=4096)(to_checksum_address)
 _STORED = re.compile(r"StorageChange \{ address: (0x[0-9a-f]{40}), key: (\d+)")
 _ACCOUNTS = re.compile(r"(?:NonceChange|AccountCreated|CodeChange) \{ address: (0x[0-9a-f]{40})")
 _REVERTED = re.compile(r"^Revert \{ gas_used: (\d+), output: 0x([0-9a-f]*)")
@@ -216,4 +218,4 @@ def _failure(text: str) -> Outcome:
 
 
 def _log(entry: pyrevm.Log) -> Log:
-    return Log(to_checksum_address(entry.address), tuple(entry.topics), bytes(entry.data[1]))
+    return Log(_checksummed(entry.address), tuple(entry.topics), bytes(entry.data[1]))
