@@ -77,32 +77,33 @@ class Sender:
         key, fees, number = self._account, self._fees(), self._number()
         for _ in range(_ATTEMPTS):
             raw, identity = self._signed(key, fields, number, fees)
-            try:
-                self._submit(raw)
-            except RpcError as error:
-                number, fees = self._correct(error, identity, number, fees)
-                if number < 0:
-                    break
-                continue
-            break
-        else:
-            raise ChainError(
-                f"{self._connection.name} refuses the transactions of {self._address};"
-                " use its key in one program at a time."
-            )
-        self._keep(number if number >= 0 else self._next, raw)
-        return identity
+            error = self._offer(raw, identity)
+            if error is None:
+                self._keep(number, raw)
+                return identity
+            number, fees = self._correct(error, number, fees)
+        raise ChainError(
+            f"{self._connection.name} refuses the transactions of {self._address};"
+            " use its key in one program at a time."
+        )
 
-    def _correct(
-        self, error: RpcError, identity: str, number: int, fees: _Fees
-    ) -> tuple[int, _Fees]:
-        """Number and fees to try next; a negative number when the transaction is there already."""
+    def _offer(self, raw: str, identity: str) -> RpcError | None:
+        """Submit; nothing when the node has the transaction now, or had it before."""
+        try:
+            self._submit(raw)
+        except RpcError as error:
+            text = str(error).lower()
+            if "already known" in text or "already imported" in text:
+                return None
+            if "nonce too low" in text and self._receipt(identity) is not None:
+                return None
+            return error
+        return None
+
+    def _correct(self, error: RpcError, number: int, fees: _Fees) -> tuple[int, _Fees]:
+        """Number and fees to try next."""
         text = str(error).lower()
-        if "already known" in text or "already imported" in text:
-            return -1, fees
         if "nonce too low" in text:
-            if self._connection.request("eth_getTransactionReceipt", identity) is not None:
-                return -1, fees
             return max(self._number(), number + 1), fees
         if "underpriced" in text:
             return number, fees.raised()
@@ -173,7 +174,7 @@ class Sender:
         """The receipt, once it has its confirmations."""
         pauses = Pauses(self._connection)
         while True:
-            receipt = self._connection.request("eth_getTransactionReceipt", identity)
+            receipt = self._receipt(identity)
             if receipt is not None and self._confirmed(receipt):
                 return receipt
             if not pauses.another():
@@ -184,6 +185,9 @@ class Sender:
             if receipt is None and self._sent:
                 self._submit_again(next(reversed(self._sent.values())))
 
+    def _receipt(self, identity: str) -> dict[str, Any] | None:
+        return self._connection.request("eth_getTransactionReceipt", identity)
+
     def _confirmed(self, receipt: dict[str, Any]) -> bool:
         if not self._connection.confirmations:
             return True
@@ -192,12 +196,15 @@ class Sender:
 
     def _why(self, fields: dict[str, Any], receipt: dict[str, Any]) -> RpcError:
         """The revert of a transaction in a block, found by asking for it again."""
+        unlimited = {name: value for name, value in fields.items() if name != "gas"}
         try:
-            self._connection.request("eth_call", fields, "latest")
+            self._connection.request("eth_call", unlimited, "latest")
         except RpcError as error:
             return error
         used, limit = int(receipt["gasUsed"], 16), int(fields["gas"], 16)
-        reason = "it ran out of gas" if used >= limit else "the state changed before it was mined"
+        reason = "the state changed before it was mined"
+        if used * 64 >= limit * 63:  # an inner call leaves its caller a 64th of the gas
+            reason = "it ran out of gas"
         return RpcError(f"execution reverted: {reason}", code=3)
 
 
