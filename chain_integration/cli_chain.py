@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from eth_utils import is_address
 
 from hpu.chain_integration.chain.allocation import ALLOCATIONS
 from hpu.chain_integration.chain.connect import Connection, connect
@@ -101,9 +102,11 @@ def _paid(beneficiaries: tuple[str, ...]) -> dict[str, str]:
     for name in names:
         if name not in paid:
             raise ChainError(f"give the beneficiary of each allocation: {name} has none.")
-    for name in paid:
+    for name, address in paid.items():
         if name not in names:
             raise ChainError(f"a beneficiary's allocation must be one of {names}, not {name!r}.")
+        if not is_address(address):
+            raise ChainError(f"the beneficiary of {name} must be an address, not {address!r}.")
     return paid
 
 
