@@ -1,7 +1,6 @@
 """What all roles have: a ledger, a journal, a store, messages, and steps."""
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +15,12 @@ from hpu.chain_integration.store.blobs import BlobStore
 from hpu.chain_integration.store.http import RefusalError, Reply, Request, Wire, reply_json
 from hpu.runtime.errors import HpuError
 
-__all__ = ["Role", "contest", "held", "open_order", "order_name", "tend"]
+__all__ = ["BUSY", "Role", "contest", "held", "open_order", "order_name", "tend"]
 
 #: The market's collateral of a buyer in basis points, and stake per quote; see market.vy.
 BOND_RATE, STAKE_FACTOR = 500, 2
+#: Status of a refusal that may be another one soon.
+BUSY = 503
 #: Contracts whose events roles follow.
 WATCHED = ("registry", "market", "sampling", "resources", "disputes")
 
@@ -90,7 +91,8 @@ def contest(ledger: Ledger, order: bytes) -> None:
 
 
 class Role:
-    """One role. Its steps and its answers take turns; neither waits for the other's computations.
+    """One role. It answers while it steps: only the journal makes one wait for the other, so two
+    roles that ask each other in their steps both get their answers.
 
     Parameters
     ----------
@@ -109,7 +111,6 @@ class Role:
             journal,
             confirmations=ledger.connection.confirmations,
         )
-        self._lock = threading.RLock()
         self.metrics = Metrics(self.name)
         self.log = logging.getLogger(f"hpu.{self.name}")
 
@@ -121,13 +122,12 @@ class Role:
         UnreachableError
             When the chain's node does not answer. What was done stays done.
         """
-        with self._lock:
-            for events in self._watcher.poll():
-                with self.journal.step():
-                    for event in events:
-                        self.take(event)
-            self.advance()
-            self._measure()
+        for events in self._watcher.poll():
+            with self.journal.step():
+                for event in events:
+                    self.take(event)
+        self.advance()
+        self._measure()
 
     def take(self, event: Event) -> None:
         """Note what an event means for this role; it may be told more than once."""
@@ -165,15 +165,14 @@ class Role:
             return Reply(self.metrics.text(), type="text/plain")
         if request.path == "/health":
             return reply_json({"role": self.name, "account": self.ledger.address})
-        with self._lock:
-            return self.answer(request)
+        return self.answer(request)
 
     def answer(self, request: Request) -> Reply:
         """Answer what is not common to all roles."""
         raise RefusalError(f"there is no {request.path}.", 404)
 
     def _measure(self) -> None:
-        blocks = self.journal.blocks()
+        blocks = self.journal.blocks(1)
         self.metrics.block.set(blocks[0][0] if blocks else 0)
         self.metrics.stored.set(self.store.size)
         for state, count in self.journal.counts("order").items():

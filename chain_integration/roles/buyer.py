@@ -29,9 +29,9 @@ from hpu.chain_integration.roles.content import (
     sealed_cid,
 )
 from hpu.chain_integration.roles.engine import Network, model_document, read_network
-from hpu.chain_integration.roles.ledger import Result, State
+from hpu.chain_integration.roles.ledger import Job, Result, State
 from hpu.chain_integration.roles.orders import Order
-from hpu.chain_integration.store.cid import ContentError
+from hpu.chain_integration.store.cid import ContentError, cid_text
 from hpu.chain_integration.store.http import PeerError, RefusalError, Request, call, fetch
 from hpu.chain_integration.store.seal import Reader, SealError, new_key, open_sealed, seal, wrap
 from hpu.runtime.errors import HpuError
@@ -43,6 +43,8 @@ __all__ = ["Buyer", "BuyerError", "Wish"]
 _PATIENCE = 300
 #: Seconds after which an output that cannot be fetched is demanded on the chain.
 _UNAVAILABLE = 600
+#: Seconds that drawn verifiers have before the buyer confirms without them.
+_VERIFICATION = 1800
 
 
 class BuyerError(HpuError):
@@ -112,8 +114,8 @@ class Buyer(Role):
             "order": order.to_json(),
             "signature": order.sign(self.ledger.domain, self.ledger.account).hex(),
             "content": {
-                MODEL: str(self.store.put(seal(key, document, MODEL))),
-                INPUT: str(self.store.put(seal(key, encode_tensors(tensors), INPUT))),
+                MODEL: cid_text(self.store.put(seal(key, document, MODEL))),
+                INPUT: cid_text(self.store.put(seal(key, encode_tensors(tensors), INPUT))),
             },
             "key": wrap(key, self.reader.public),
             "keys": self._keys_for(order, key),
@@ -231,12 +233,25 @@ class Buyer(Role):
             self.journal.move("order", name, "fetched", "over", reason=State.text(job.state))
         elif job.state == State.REVEALED and now <= job.ends:
             if self._get(name, data, order):
-                if self.ledger.try_market("confirm", order):
+                if self._is_verified(name, data, order, job, now) and self.ledger.try_market(
+                    "confirm", order
+                ):
                     self.journal.move("order", name, "fetched", "done")
             else:
                 self._demand(name, data, order, now)
         else:
             tend(self.ledger, order, job, now)
+
+    def _is_verified(
+        self, name: str, data: dict[str, Any], order: bytes, job: Job, now: int
+    ) -> bool:
+        """Whether a drawn verifier stands by the result, there is none, or none came in time."""
+        since = data.get("revealed", now)
+        self.journal.note("order", name, revealed=since)
+        if not self.ledger.drawn(order):
+            self.ledger.try_market("draw", order, contract="sampling")
+            return False
+        return job.agreed > 0 or not self.ledger.verifiers(order) or now - since > _VERIFICATION
 
     def _settled(self, name: str, data: dict[str, Any], order: bytes) -> None:
         """Paid already; the result is still wanted."""
@@ -251,7 +266,7 @@ class Buyer(Role):
             if not self._stands(order, supplier):
                 continue
             try:
-                cid = str(sealed_cid(result.sealed))
+                cid = cid_text(sealed_cid(result.sealed))
                 sealed = fetch(self.wire, self.ledger.node(supplier).endpoint, cid)
                 self._check_output(data, sealed, result)
                 self.store.put_as(cid, sealed)
@@ -285,7 +300,7 @@ class Buyer(Role):
             return
         document = encode_tensors(assembled(shapes, answers))
         cid = self.store.put(seal(self._key(data), document, OUTPUT))
-        self.journal.move("order", name, "matched", "fetched", output=str(cid))
+        self.journal.move("order", name, "matched", "fetched", output=cid_text(cid))
 
     def _stands(self, order: bytes, supplier: str) -> bool:
         return not self.ledger.share(order, supplier).removed

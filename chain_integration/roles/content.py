@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from multiformats import CID
 
-from hpu.chain_integration.store.cid import ContentError, decode, encode, parse_cid
+from hpu.chain_integration.store.cid import ContentError, cid_text, decode, encode, parse_cid
 
 __all__ = [
     "INPUT",
@@ -85,7 +85,7 @@ class Content:
         """
         if not isinstance(data, dict) or set(data) != {MODEL, INPUT}:
             raise ContentError("an order's content must be its model and its input.")
-        return cls(**{name: str(parse_cid(str(text))) for name, text in data.items()})
+        return cls(**{name: cid_text(parse_cid(str(text))) for name, text in data.items()})
 
     def to_json(self) -> dict[str, str]:
         """As a message names it."""

@@ -186,7 +186,7 @@ class Engine:
 
     def __init__(self, config: Config, device: str = "functional"):
         self.config, self.device = config, device
-        self._executor = Executor(config, device)
+        self.executor = Executor(config, device)
 
     def roots(self, document: bytes, tensors: Tensors) -> tuple[bytes, bytes]:
         """Roots of model and input, which an order names.
@@ -226,10 +226,10 @@ class Engine:
     def _run(self, network: Network, tensors: Tensors) -> tuple[Trace, Run]:
         program = network.program
         feeds = {port.name: from_device(tensors[port.tensor], port) for port in program.inputs}
-        _values, run = self._executor.measure(program, feeds)
-        trace = Trace(network.model, device_tensors(self._executor, program))
+        _values, run = self.executor.measure(program, feeds)
+        trace = Trace(network.model, device_tensors(self.executor, program))
         return trace, with_cycles(program, self.config, run)
 
     def close(self) -> None:
         """Free the device."""
-        self._executor.close()
+        self.executor.close()

@@ -7,6 +7,7 @@ state that it starts from; so doing a step twice is doing it once.
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,13 +49,14 @@ class Journal:
 
     def __init__(self, path: str | Path):
         self.path = path
+        self._lock = threading.RLock()
         try:
             self._open()
         except sqlite3.Error as error:
             raise JournalError(f"the journal {path} cannot be opened: {error}.") from None
 
     def _open(self) -> None:
-        # Roles serialise their own steps; the server's thread may take part in them.
+        # A role's steps and its server are two threads; the lock is theirs.
         self._database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         self._database.execute("pragma journal_mode = wal")
         self._database.execute("pragma synchronous = full")
@@ -73,9 +75,15 @@ class Journal:
         JournalError
             When the disk is full or fails; nothing is kept then.
         """
-        if self._database.in_transaction:
-            yield
-            return
+        with self._lock:
+            if self._database.in_transaction:
+                yield
+            else:
+                with self._transaction():
+                    yield
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
         try:
             self._database.execute("begin immediate")
             yield
@@ -89,6 +97,10 @@ class Journal:
                 ) from None
             raise
 
+    def _rows(self, query: str, *values: Any) -> list[Any]:
+        with self._lock:
+            return self._database.execute(query, values).fetchall()
+
     def add(self, kind: str, name: str, state: str, data: Entry, *, now: int = 0) -> bool:
         """Note something new; False, and nothing is done, when it is known already."""
         with self.step():
@@ -100,10 +112,8 @@ class Journal:
 
     def get(self, kind: str, name: str) -> tuple[str, Entry] | None:
         """State and document of one entry."""
-        row = self._database.execute(
-            "select state, data from entries where kind = ? and id = ?", (kind, name)
-        ).fetchone()
-        return None if row is None else (row[0], decode(row[1]))
+        rows = self._rows("select state, data from entries where kind = ? and id = ?", kind, name)
+        return (rows[0][0], decode(rows[0][1])) if rows else None
 
     def move(
         self, kind: str, name: str, before: str, after: str, *, now: int = 0, **changes: Any
@@ -133,25 +143,18 @@ class Journal:
         """Name, state and document of all entries in these states (in any, when none is given)."""
         marks = ",".join("?" * len(states))
         where = f" and state in ({marks})" if states else ""
-        rows = self._database.execute(
-            f"select id, state, data from entries where kind = ?{where} order by changed, id",
-            (kind, *states),
-        ).fetchall()
+        query = f"select id, state, data from entries where kind = ?{where} order by changed, id"
+        rows = self._rows(query, kind, *states)
         return [(name, state, decode(data)) for name, state, data in rows]
 
     def counts(self, kind: str) -> dict[str, int]:
         """How many entries are in each state."""
-        return dict(
-            self._database.execute(
-                "select state, count(*) from entries where kind = ? group by state", (kind,)
-            )
-        )
+        query = "select state, count(*) from entries where kind = ? group by state"
+        return dict(self._rows(query, kind))
 
-    def blocks(self) -> list[tuple[int, bytes]]:
-        """Blocks whose events were taken in, the newest first."""
-        return self._database.execute(
-            "select number, hash from blocks order by number desc"
-        ).fetchall()
+    def blocks(self, limit: int = -1) -> list[tuple[int, bytes]]:
+        """Blocks whose events were taken in, the newest first, at most ``limit``."""
+        return self._rows("select number, hash from blocks order by number desc limit ?", limit)
 
     def add_block(self, number: int, digest: bytes, *, keep: int) -> None:
         """Note that all events up to this block were taken in; older than ``keep`` are dropped."""
@@ -166,8 +169,8 @@ class Journal:
 
     def fact(self, name: str) -> Any:
         """A single value, or None."""
-        row = self._database.execute("select value from facts where name = ?", (name,)).fetchone()
-        return None if row is None else decode(row[0])
+        rows = self._rows("select value from facts where name = ?", name)
+        return decode(rows[0][0]) if rows else None
 
     def set_fact(self, name: str, value: Any) -> None:
         """Keep a single value."""

@@ -301,10 +301,12 @@ class Watcher:
 
         A node that is behind says nothing about the blocks that it does not have yet.
         """
-        known = self._journal.blocks()
-        if known and known[0][0] > last:
-            return known[0][0]
-        for number, digest in known:
+        newest = self._journal.blocks(1)
+        if newest and newest[0][0] > last:
+            return newest[0][0]
+        if newest and self._hash(newest[0][0]) == newest[0][1]:
+            return newest[0][0]
+        for number, digest in self._journal.blocks():
             if self._hash(number) == digest:
                 self._journal.drop_blocks(number)
                 return number

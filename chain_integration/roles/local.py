@@ -53,6 +53,8 @@ class LocalMarket:
         self.wire = LocalWire()
         self.roles: dict[str, Role] = {}
         self._made: dict[str, Callable[[], Role]] = {}
+        self._accounts: list[str] = []
+        self._watch = Ledger(self.contracts, self._funder, self.clock)
         self._release()
 
     def _release(self) -> None:
@@ -67,6 +69,7 @@ class LocalMarket:
         """A new account with coin for gas and so many HAI."""
         account = Account.from_key(os.urandom(32))
         self.connection.fund(account.address)
+        self._accounts.append(account.address)
         if hai:
             self.contracts["token"].send(self._funder, "transfer", account.address, hai * HAI)
         return account
@@ -108,11 +111,12 @@ class LocalMarket:
         stake: int = 1000,
         terms: Terms | None = None,
         kind: Callable[..., Supplier] = Supplier,
+        **options: Any,
     ) -> Supplier:
         """A registered supplier with a stake in HAI and a price in HAI-wei per T·H."""
         ledger = self._node(name, engine, price, stake)
-        make = lambda: kind(engine=engine, terms=terms, **self._common(name, ledger))  # noqa: E731
-        return self.add(name, make)
+        options |= {"engine": engine, "terms": terms}
+        return self.add(name, lambda: kind(**options, **self._common(name, ledger)))
 
     def verifier(self, name: str, engine: Engine, *, stake: int = 1000, bonds: int = 1000) -> Any:
         """A registered node that only verifies, with HAI in the market for its bonds."""
@@ -125,17 +129,38 @@ class LocalMarket:
         enter(ledger, Offer(engine.config, price, "here", f"local:{name}"), stake * HAI)
         return ledger
 
-    def retriever(self, name: str) -> Retriever:
+    def retriever(self, name: str, *, kind: Callable[..., Retriever] = Retriever) -> Retriever:
         """A retriever."""
         ledger = self.ledger()
         url = f"local:{name}"
-        return self.add(name, lambda: Retriever(url=url, **self._common(name, ledger)))
+        return self.add(name, lambda: kind(url=url, **self._common(name, ledger)))
 
-    def buyer(self, name: str, retrievers: Iterable[str], *, hai: int = 10_000) -> Buyer:
+    def buyer(
+        self,
+        name: str,
+        retrievers: Iterable[str],
+        *,
+        hai: int = 10_000,
+        kind: Callable[..., Buyer] = Buyer,
+    ) -> Buyer:
         """A buyer with so many HAI in the market."""
         ledger, urls = self.ledger(hai), [f"local:{each}" for each in retrievers]
         ledger.deposit(hai * HAI)
-        return self.add(name, lambda: Buyer(retrievers=urls, **self._common(name, ledger)))
+        return self.add(name, lambda: kind(retrievers=urls, **self._common(name, ledger)))
+
+    def prove(self, *, turns: int = 20) -> None:
+        """Let every node prove its resources, an hour of the chain's clock passing.
+
+        Raises
+        ------
+        RuntimeError
+            When one does not come to a valid proof.
+        """
+        nodes = [role for role in self.roles.values() if isinstance(role, Verifier)]
+        proven = lambda: all(node.ledger.node().power for node in nodes)  # noqa: E731
+        if not self.run(proven, turns=turns, seconds=400):
+            raise RuntimeError("a node has no valid resource proof")
+        self.step()
 
     def step(self, *names: str) -> None:
         """A step of the named roles, of all when none is named."""
@@ -154,4 +179,23 @@ class LocalMarket:
 
     def state(self, order: bytes) -> int:
         """An order's state on the chain."""
-        return Ledger(self.contracts, self._funder, self.clock).job(order).state
+        return self._watch.job(order).state
+
+    # The money.
+
+    def all_tokens(self) -> int:
+        """HAI-wei of all accounts and contracts that were ever made here."""
+        holders = {*self._accounts, self._funder.address}
+        holders |= {contract.address for contract in self.contracts.contracts.values()}
+        return sum(self._watch.tokens(holder) for holder in holders)
+
+    def unaccounted(self) -> int:
+        """HAI-wei that market and registry hold and owe nobody, with stakes still locked."""
+        contracts = self.contracts
+        market, registry = contracts["market"].address, contracts["registry"].address
+        owed = sum(self._watch.balance(address) for address in self._accounts)
+        owed += self._watch.balance(contracts["release_foundation"].address)
+        nodes = self._watch.nodes()
+        stakes = sum(node.stake for _address, node in nodes)
+        left = self._watch.tokens(market) - owed + self._watch.tokens(registry) - stakes
+        return left + sum(node.locked for _address, node in nodes)

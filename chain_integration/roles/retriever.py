@@ -14,7 +14,7 @@ from typing import Any
 
 from hpu.chain_integration.chain.contract import Event
 from hpu.chain_integration.chain.errors import RevertedError
-from hpu.chain_integration.roles.base import STAKE_FACTOR, Role, held, open_order, tend
+from hpu.chain_integration.roles.base import BUSY, STAKE_FACTOR, Role, held, open_order, tend
 from hpu.chain_integration.roles.content import Content
 from hpu.chain_integration.roles.dashboard import dashboard
 from hpu.chain_integration.roles.history import Event as Told
@@ -37,6 +37,8 @@ __all__ = ["CANDIDATES", "Candidate", "Retriever", "ranked"]
 CANDIDATES = 8
 #: Seconds of the chain's time after which a supplier that is still checking is passed over.
 _PATIENCE = 120
+#: Seconds after which the whole resource table is read again.
+_REFRESH = 600
 #: Reasons of the market after which an order cannot be matched any more.
 _FINAL = ("buyer's balance", "has expired", "was matched", "buyer's signature", "owners ask")
 
@@ -91,8 +93,9 @@ class Retriever(Role):
         self.url, self._stopwatch = url, stopwatch
         self.history = History()
         self._delays: dict[str, float] = {}
-        self._nodes: list[tuple[str, NodeRow]] = []
-        self._nodes_at = -1
+        self._nodes: dict[str, NodeRow] = {}
+        self._stale: set[str] = set()
+        self._nodes_at = 0
 
     # Messages.
 
@@ -177,11 +180,15 @@ class Retriever(Role):
         }
 
     def nodes(self) -> list[tuple[str, NodeRow]]:
-        """The resource table, read once for a block."""
-        height = self.ledger.connection.height()
-        if height != self._nodes_at:
-            self._nodes, self._nodes_at = self.ledger.nodes(), height
-        return self._nodes
+        """The resource table: rows are read again when an event names them, all now and then."""
+        now = self.ledger.now()
+        if now - self._nodes_at > _REFRESH:
+            self._nodes, self._nodes_at = dict(self.ledger.nodes()), now
+            self._stale.clear()
+        while self._stale:
+            address = self._stale.pop()
+            self._nodes[address] = self.ledger.node(address)
+        return list(self._nodes.items())
 
     # The chain.
 
@@ -191,6 +198,8 @@ class Retriever(Role):
         self.history.take(Told(event.name, event.fields, event.block, time_of_block))
         if event.name == "Matched":
             self.journal.move("order", event["id"].hex(), "open", "matched")
+        elif event.address == self.ledger.contracts["registry"].address:
+            self._stale.add(event["node"])
 
     def advance(self) -> None:
         """Match open orders, and see to it that matched ones end."""
@@ -244,7 +253,10 @@ class Retriever(Role):
             reply = call(self.wire, candidate.node.endpoint, "POST", "/offers", self._offer(data))
             self._note_reply(address, name, data, reply, now)
         except (RefusalError, OrderError) as error:
-            data["refused"][address] = str(error)
+            if getattr(error, "status", 0) == BUSY:
+                data["asked"].pop(address, None)
+            else:
+                data["refused"][address] = str(error)
         except PeerError as error:
             data["refused"][address] = str(error)
             self._delays[address] = max(1.0, 2 * self._delays.get(address, 0.0))

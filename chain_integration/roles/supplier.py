@@ -16,7 +16,7 @@ from typing import Any
 
 from hpu.chain_integration.chain.contract import Event
 from hpu.chain_integration.roles.availability import show
-from hpu.chain_integration.roles.base import STAKE_FACTOR, held, open_order, tend
+from hpu.chain_integration.roles.base import BUSY, STAKE_FACTOR, held, open_order, tend
 from hpu.chain_integration.roles.content import (
     INPUT,
     MODEL,
@@ -36,7 +36,6 @@ from hpu.chain_integration.store.http import (
     RefusalError,
     Reply,
     Request,
-    answer_blob,
     fetch,
     reply_json,
 )
@@ -81,8 +80,6 @@ class Supplier(Verifier):
 
     def answer(self, request: Request) -> Reply:
         """Answer retrievers, buyers and verifiers."""
-        if request.path.startswith("/blobs/"):
-            return answer_blob(self.store, request, lambda _cid: False)
         parts = request.path.strip("/").split("/")
         if (request.method, request.path) == ("POST", "/offers"):
             return self._offer(request.json)
@@ -136,23 +133,23 @@ class Supplier(Verifier):
             With the reason.
         """
         ledger, node = self.ledger, self.ledger.node()
+        name = order.digest(ledger.domain)
         open_ones = self.journal.entries("order", "checking", "accepted", "matched", "computed")
         stakes = sum(STAKE_FACTOR * int(data["order"]["quote"]) for _n, state, data in open_ones
                      if state in ("checking", "accepted"))  # fmt: skip
+        if len(open_ones) >= self.terms.most_orders:
+            raise RefusalError("the node has as many orders as it takes.", BUSY)
+        if node.free < stakes + STAKE_FACTOR * order.quote:
+            raise RefusalError("the node has too little free stake.", BUSY)
+        least = self.terms.least_deadline
         refusals = {
             "the order is for another configuration": order.config not in (bytes(32), node.config),
             "the order is for another region": order.region not in (bytes(32), node.region),
             f"the price must be at least {node.price} a T·H": order.price < node.price,
-            f"the deadline must be at least {self.terms.least_deadline} seconds": order.deadline
-            < self.terms.least_deadline,
+            f"the deadline must be at least {least} seconds": order.deadline < least,
             "the node has no valid resource proof": node.power == 0,
-            "the node has too little free stake": node.free < stakes + STAKE_FACTOR * order.quote,
-            "the node has as many orders as it takes": len(open_ones) >= self.terms.most_orders,
             "the buyer's balance is too small": ledger.balance(order.buyer) < held(order),
-            "the order was matched or cancelled before": ledger.job(
-                order.digest(ledger.domain)
-            ).state
-            != 0,
+            "the order was matched or cancelled before": ledger.job(name).state != 0,
         }
         for reason, found in refusals.items():
             if found:
@@ -311,7 +308,7 @@ class Supplier(Verifier):
             sealed=bytes(sealed.raw_digest),
             work=work.usage.work,
         )
-        changes = {"result": result.to_entry(), "salt": os.urandom(32)}
+        changes: dict[str, Any] = {"result": result.to_entry(), "salt": os.urandom(32)}
         self.journal.move("order", name, "matched", "computed", **changes)
         self.jobs.forget(name)
         return changes

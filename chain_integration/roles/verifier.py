@@ -20,11 +20,21 @@ from hpu.chain_integration.roles.base import Role
 from hpu.chain_integration.roles.content import INPUT, MODEL, decode_tensors, usage_cid
 from hpu.chain_integration.roles.engine import Engine, Work
 from hpu.chain_integration.roles.jobs import Immediate, Jobs
-from hpu.chain_integration.roles.ledger import Job, Result, State
+from hpu.chain_integration.roles.ledger import Result, State
 from hpu.chain_integration.roles.orders import KeyRequest
+from hpu.chain_integration.roles.proving import Proving
 from hpu.chain_integration.roles.quarrel import play
 from hpu.chain_integration.store.cid import ContentError, parse_cid
-from hpu.chain_integration.store.http import PeerError, RefusalError, call, fetch
+from hpu.chain_integration.store.http import (
+    PeerError,
+    RefusalError,
+    Reply,
+    Request,
+    answer_blob,
+    call,
+    fetch,
+    reply_json,
+)
 from hpu.chain_integration.store.seal import Reader, SealError, open_sealed
 from hpu.hw.config import CONFIGS, Config
 from hpu.runtime.errors import HpuError
@@ -70,14 +80,25 @@ class Verifier(Role):
         self.engine, self.jobs = engine, jobs or Immediate()
         self._checker = functools.cache(checker)
         self.reader = Reader(bytes(self.ledger.account.key))
+        self.proving = Proving(self)
+
+    def answer(self, request: Request) -> Reply:
+        """Give the rows of the last resource proof, and content by its hash."""
+        if request.path == "/proofs/resource":
+            return reply_json(self.proving.rows())
+        if request.path.startswith("/blobs/"):
+            return answer_blob(self.store, request, lambda _cid: False)
+        return super().answer(request)
 
     def take(self, event: Event) -> None:
-        """Note that this node was drawn."""
+        """Note that this node was drawn, and others' resource proofs."""
+        self.proving.take(event)
         if event.name == "Drawn" and self.ledger.address in self.ledger.verifiers(event["id"]):
             self.journal.add("check", event["id"].hex(), "drawn", {}, now=self.ledger.now())
 
     def advance(self) -> None:
-        """Check what this node was drawn for."""
+        """Check what this node was drawn for; prove what its device can do, and check others."""
+        self.proving.advance()
         self.each("check", ("drawn",), self._verify)
         self.each("check", ("disputed",), self._dispute)
 
@@ -87,17 +108,17 @@ class Verifier(Role):
         if job.state in State.ENDS or self.ledger.now() > job.ends:
             self.journal.move("check", name, "drawn", "passed", reason="its time was over")
         elif job.state == State.REVEALED:
-            self._check(name, order, job)
+            self._recompute(name, order)
 
-    def _check(self, name: str, order: bytes, job: Job) -> None:
+    def _recompute(self, name: str, order: bytes) -> None:
         """Compute the order again; stand by the result, or bet against it."""
         results = {
             supplier: result
             for supplier, result in self.ledger.results(order).items()
             if not self.ledger.share(order, supplier).removed
         }
-        opened = self._content(order, list(results))
-        config = self._config(next(iter(results)))
+        opened = self._content_of(order, list(results))
+        config = self.config_of(next(iter(results)))
         if opened is None or config is None:
             return
         checker = self._checker(config)
@@ -138,9 +159,9 @@ class Verifier(Role):
             wrong = f"{usage.work:,} is proven, not the {result.work:,} revealed"
         return wrong
 
-    def _config(self, supplier: str) -> Config | None:
-        """The configuration of a supplier, when it is one of those that are known here."""
-        digest = self.ledger.node(supplier).config
+    def config_of(self, node: str) -> Config | None:
+        """The configuration of a node, when it is one of those that are known here."""
+        digest = self.ledger.node(node).config
         return next((each for each in CONFIGS.values() if each.digest() == digest), None)
 
     def _challenge(
@@ -163,7 +184,7 @@ class Verifier(Role):
         play(self.ledger, order, lambda: self._retrace(name, order))
 
     def _retrace(self, name: str, order: bytes) -> Trace | None:
-        opened = self._content(order, list(self.ledger.results(order)))
+        opened = self._content_of(order, list(self.ledger.results(order)))
         return None if opened is None else self._trace(f"dispute {name}", *opened)
 
     def _trace(self, job: str, model: bytes, tensors: dict[str, Any]) -> Trace | None:
@@ -171,7 +192,9 @@ class Verifier(Role):
         work: Work | None = self.jobs.result(job, lambda: self.engine.run(model, tensors))
         return None if work is None else work.trace
 
-    def _content(self, order: bytes, suppliers: list[str]) -> tuple[bytes, dict[str, Any]] | None:
+    def _content_of(
+        self, order: bytes, suppliers: list[str]
+    ) -> tuple[bytes, dict[str, Any]] | None:
         """Model and input of an order, from the first supplier that gives the key."""
         request = KeyRequest(order, self.ledger.address)
         signature = request.sign(self.ledger.domain, self.ledger.account)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from multiformats import CID
 
-from hpu.chain_integration.store.cid import ContentError, check_content, cid_of, parse_cid
+from hpu.chain_integration.store.cid import ContentError, check_content, cid_of, cid_text, parse_cid
 from hpu.runtime.errors import HpuError
 
 __all__ = ["MAX_BLOB", "BlobStore", "StoreError"]
@@ -124,7 +124,7 @@ class BlobStore:
             path.unlink(missing_ok=True)
 
     def _path(self, cid: CID | str) -> Path:
-        return self.folder / str(_parsed(cid))
+        return self.folder / cid_text(_parsed(cid))
 
     def _check_room(self, size: int) -> None:
         if size > self.max_blob:

@@ -1,5 +1,7 @@
 """Content identifiers: CIDv1 with SHA-256, of raw bytes or of a DAG-CBOR document."""
 
+import base64
+import functools
 import hashlib
 from typing import Any
 
@@ -8,7 +10,16 @@ from multiformats import CID
 
 from hpu.runtime.errors import HpuError
 
-__all__ = ["Content", "ContentError", "check_content", "cid_of", "decode", "encode", "parse_cid"]
+__all__ = [
+    "Content",
+    "ContentError",
+    "check_content",
+    "cid_of",
+    "cid_text",
+    "decode",
+    "encode",
+    "parse_cid",
+]
 
 #: What DAG-CBOR encodes: None, bool, int, float, str, bytes, CID, lists and string-keyed dicts.
 Content = Any
@@ -24,6 +35,12 @@ def cid_of(data: bytes, codec: str = "raw") -> CID:
     return CID("base32", 1, codec, ("sha2-256", hashlib.sha256(data).digest()))
 
 
+def cid_text(cid: CID) -> str:
+    """The identifier as text; ``str(cid)`` is the same, a hundred times slower."""
+    return "b" + base64.b32encode(bytes(cid)).decode().rstrip("=").lower()
+
+
+@functools.lru_cache(maxsize=4096)
 def parse_cid(text: str) -> CID:
     """The identifier that ``text`` spells.
 
@@ -41,7 +58,7 @@ def parse_cid(text: str) -> CID:
             f"a content identifier must be a CIDv1 of {' or '.join(_CODECS)} with SHA-256, "
             f"not {text[:80]!r}."
         )
-    if str(cid) != text:
+    if cid_text(cid) != text:
         raise ContentError(f"a content identifier must be in base32, not {text[:80]!r}.")
     return cid
 

@@ -19,7 +19,7 @@ from aiohttp import web
 from multiformats import CID
 
 from hpu.chain_integration.store.blobs import MAX_BLOB, BlobStore, StoreError
-from hpu.chain_integration.store.cid import check_content, parse_cid
+from hpu.chain_integration.store.cid import check_content, cid_text, parse_cid
 from hpu.runtime.errors import HpuError
 
 __all__ = [
@@ -153,7 +153,7 @@ def fetch(wire: Wire, url: str, cid: CID | str, limit: int = MAX_BLOB) -> bytes:
         When what it gives has another hash.
     """
     known = parse_cid(cid) if isinstance(cid, str) else cid
-    reply = wire.request(url, Request("GET", f"/blobs/{known}"), limit)
+    reply = wire.request(url, Request("GET", f"/blobs/{cid_text(known)}"), limit)
     if reply.status != 200:
         raise PeerError(f"{url} does not have {known}.")
     return check_content(known, reply.body)
@@ -172,7 +172,7 @@ def answer_blob(store: BlobStore, request: Request, wanted: Callable[[str], bool
         if cid not in store:
             raise RefusalError(f"{cid} is not here.", 404)
         return Reply(store.get(cid), type="application/octet-stream")
-    if request.method != "PUT" or not wanted(str(cid)):
+    if request.method != "PUT" or not wanted(cid_text(cid)):
         raise RefusalError(f"{cid} belongs to no order that waits for it.", 403)
     store.put_as(cid, request.body)
     return reply_json({"cid": str(cid)}, 201)

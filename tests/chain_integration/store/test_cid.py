@@ -8,6 +8,7 @@ from hpu.chain_integration.store.cid import (
     ContentError,
     check_content,
     cid_of,
+    cid_text,
     decode,
     encode,
     parse_cid,
@@ -24,7 +25,7 @@ def test_known_identifiers():
 @pytest.mark.parametrize("codec", ["raw", "dag-cbor"])
 def test_text_and_back(codec):
     cid = cid_of(b"some bytes", codec)
-    assert parse_cid(str(cid)) == cid
+    assert parse_cid(str(cid)) == cid and cid_text(cid) == str(cid)
 
 
 @pytest.mark.parametrize(
