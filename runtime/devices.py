@@ -201,6 +201,8 @@ class RtlDevice:
         Bytes of memory; addresses beyond are answered with DECERR.
     trace
         Use a machine built so that :meth:`trace_window` works.
+    library
+        The machine, such as :func:`hpu.sim.netlist.build` makes; without it, the one in RTL.
     jobs, progress
         As of :func:`hpu.sim.rtl.build`, for a machine that is not built yet.
 
@@ -216,13 +218,15 @@ class RtlDevice:
         *,
         dram_bytes: int = _DRAM_BYTES,
         trace: bool = False,
+        library: Path | None = None,
         jobs: int | None = None,
         progress: Progress | None = None,
     ):
         self.config, self.dram_bytes = config, dram_bytes
-        build = rtl.build(config, trace=trace, jobs=jobs, progress=progress)
+        if library is None:
+            library = rtl.build(config, trace=trace, jobs=jobs, progress=progress).library
         self._simulation = rtl.Simulation(
-            build.library,
+            library,
             dram_bytes=dram_bytes,
             bytes_per_cycle=config.dram_bytes_per_cycle,
             latency=config.dram_latency,

@@ -16,9 +16,10 @@ from hpu.runtime.errors import DeviceError
 from hpu.sim import verilator
 from hpu.sim.model import Model, Options, Progress, build_model, default_jobs
 
-__all__ = ["EVENT", "Build", "Simulation", "build"]
+__all__ = ["EVENT", "HARNESS", "Build", "Simulation", "build", "link", "ports", "texts"]
 
-_HARNESS = Path(__file__).resolve().with_name("harness.cpp")
+#: The C++ program around a machine.
+HARNESS = Path(__file__).resolve().with_name("harness.cpp")
 _HARDWARE = Path(__file__).resolve().parents[1] / "hw"
 #: Machines up to this many PEs are translated as one design: quick to build, and waves show all.
 _FLAT_PES = 32 * 32
@@ -66,17 +67,17 @@ def build(
     if trace:
         _check_trace_headers()
     started = time.monotonic()
-    texts = _texts(config, progress)
+    sources = texts(config, progress)
     emitted = time.monotonic()
     options = _options(config, trace)
-    key = verilator.key_of([json.dumps(texts), _HARNESS.read_bytes(), str(options.key)])
+    key = verilator.key_of([json.dumps(sources), HARNESS.read_bytes(), str(options.key)])
     folder = verilator.cached(
         "machine",
         key,
-        lambda work: _link(
+        lambda work: link(
             work,
-            build_model(texts, options, jobs=jobs or default_jobs(), progress=progress),
-            _ports(config, texts["top"]),
+            build_model(sources, options, jobs=jobs or default_jobs(), progress=progress),
+            ports(config, sources["top"]),
             options,
         ),
     )
@@ -87,7 +88,7 @@ def _options(config: Config, trace: bool) -> Options:
     return Options(trace=trace, flat=config.rows * config.cols <= _FLAT_PES)
 
 
-def _texts(config: Config, progress: Progress | None) -> dict[str, str]:
+def texts(config: Config, progress: Progress | None) -> dict[str, str]:
     """Verilog of the machine by module, ``top`` first; kept by the content of the ``hw`` folder."""
     key = verilator.key_of([_sources(), repr(config)])
     folder = verilator.cached("verilog", key, lambda work: _emit(work, config, progress))
@@ -101,9 +102,9 @@ def _emit(work: Path, config: Config, progress: Progress | None) -> None:
 
     if progress is not None:
         progress("writing Verilog", 0, 1)
-    texts = emit.verilog(Hpu(config=config))
-    verilator.write_sources(texts, work)
-    (work / "order.json").write_text(json.dumps(list(texts)))
+    modules = emit.verilog(Hpu(config=config))
+    verilator.write_sources(modules, work)
+    (work / "order.json").write_text(json.dumps(list(modules)))
 
 
 def _sources() -> bytes:
@@ -129,22 +130,23 @@ def _check_trace_headers() -> None:
             ) from None
 
 
-def _ports(config: Config, top: str) -> str:
+def ports(config: Config, top: str) -> str:
     """Header for the harness: the width of the bus, and Verilator's spelling of every port."""
     names = re.findall(r"^  (?:input|output) (?:\[\d+:0\] )?(\w+__\w+);$", top, re.MULTILINE)
     lines = [f"#define {name} {name.replace('__', '___05F')}" for name in names]
     return "\n".join([f"#define AXI_BYTES {config.axi_bytes}", *lines, ""])
 
 
-def _link(work: Path, model: Model, ports: str, options: Options) -> None:
-    (work / "ports.h").write_text(ports)
+def link(work: Path, model: Model, header: str, options: Options) -> None:
+    """Write ``libhpu.so`` of ``model`` and the harness to ``work``, with the ports' header."""
+    (work / "ports.h").write_text(header)
     include = verilator.root() / "include"
     places = [f"-I{path}" for path in (work, model.include, include, include / "vltstd")]
     defines = ["VERILATOR=1", "VM_COVERAGE=0", "VM_SC=0", "VM_TIMING=0"]
     defines += ["VM_TRACE_VCD=0", "VM_TRACE_SAIF=0"]
     defines += [f"VM_TRACE={int(options.trace)}", f"VM_TRACE_FST={int(options.trace)}"]
     flags = [*options.cxx_flags, "-O2", *(f"-D{define}" for define in defines)]
-    command: list[str | Path] = ["g++", "-shared", *flags, *places, _HARNESS, *model.archives]
+    command: list[str | Path] = ["g++", "-shared", *flags, *places, HARNESS, *model.archives]
     libraries = ["-llz4", "-lz"] if options.trace else []
     runtime = verilator.library(flags, trace=options.trace)
     command += [runtime, "-lpthread", *libraries, "-o", work / "libhpu.so"]
