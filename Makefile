@@ -31,6 +31,7 @@ test-quick: $(READY) ## tests without full-size builds and long simulations
 lint: $(READY) ## generated pages up to date, ruff, mypy
 	$(BIN)/python -m hpu.hw.documents --check
 	$(BIN)/python -m hpu.compiler.support --check
+	$(BIN)/python -m hpu.chain_integration.chain.documents --check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -38,6 +39,7 @@ lint: $(READY) ## generated pages up to date, ruff, mypy
 docs: $(READY) ## write the generated pages again
 	$(BIN)/python -m hpu.hw.documents
 	$(BIN)/python -m hpu.compiler.support
+	$(BIN)/python -m hpu.chain_integration.chain.documents
 
 bench: $(READY) ## measure every figure, or one with ONLY=id; writes build/bench.json
 	@$(BIN)/python -m hpu.runtime.bench $(if $(ONLY),--only $(ONLY))

@@ -21,17 +21,25 @@ __all__ = ["CONTRACTS", "Artifact", "ContractError", "compiled", "compiled_sourc
 CONTRACTS = Path(__file__).resolve().parents[1] / "contracts"
 
 
+_FORMAT = 2  # of the cached files
+
+
 class ContractError(HpuError):
     """A contract that does not exist or does not compile."""
 
 
 class Artifact(msgspec.Struct, frozen=True):
-    """One compiled contract: its JSON interface and the code that creates it."""
+    """One compiled contract: its JSON interface and the code that creates it.
+
+    ``notices`` are the source's notices, by the functions' signatures; that of the contract itself
+    under no name.
+    """
 
     name: str
     abi: list[dict[str, Any]]
     bytecode: bytes
     runtime_size: int
+    notices: dict[str, str]
 
     @property
     def title(self) -> str:
@@ -61,7 +69,7 @@ def compiled_source(path: Path) -> Artifact:
 
 
 def _key(path: Path) -> str:
-    total = hashlib.sha256(importlib.metadata.version("vyper").encode())
+    total = hashlib.sha256(f"{_FORMAT} {importlib.metadata.version('vyper')}".encode())
     for source in [path, *_imported(path)]:
         total.update(hashlib.sha256(source.name.encode() + b"\0" + source.read_bytes()).digest())
     return total.hexdigest()[:24]
@@ -95,7 +103,7 @@ def _compile(path: Path) -> Artifact:
     from vyper.cli.vyper_compile import compile_files
     from vyper.exceptions import VyperException
 
-    formats = ["abi", "bytecode", "bytecode_runtime"]
+    formats = ["abi", "bytecode", "bytecode_runtime", "userdoc"]
     try:
         made = compile_files([str(path)], formats, paths=[str(path.parent)])
     except VyperException as error:
@@ -106,4 +114,10 @@ def _compile(path: Path) -> Artifact:
         output["abi"],
         bytes.fromhex(output["bytecode"].removeprefix("0x")),
         len(output["bytecode_runtime"]) // 2 - 1,
+        _notices(output["userdoc"]),
     )
+
+
+def _notices(userdoc: dict[str, Any]) -> dict[str, str]:
+    methods = userdoc.get("methods", {}).items()
+    return {"": userdoc.get("notice", "")} | {name: each["notice"] for name, each in methods}
