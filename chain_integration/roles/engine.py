@@ -180,13 +180,13 @@ class Engine:
     ----------
     config:
         Its configuration.
-    device:
+    device, port:
         As of :class:`hpu.InferenceSession`.
     """
 
-    def __init__(self, config: Config, device: str = "functional"):
+    def __init__(self, config: Config, device: str = "functional", port: str | None = None):
         self.config, self.device = config, device
-        self.executor = Executor(config, device)
+        self.executor = Executor(config, device, port=port)
 
     def roots(self, document: bytes, tensors: Tensors) -> tuple[bytes, bytes]:
         """Roots of model and input, which an order names.

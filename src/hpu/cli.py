@@ -23,9 +23,13 @@ _VERBS = {
     "asm": ("hpu.runtime.cli_asm", "asm"),
     "disasm": ("hpu.runtime.cli_asm", "disasm"),
     "rtl": ("hpu.runtime.cli_rtl", "rtl"),
-    "fpga": ("hpu.runtime.cli_fpga", "fpga"),
+    "fpga": ("hpu.runtime.cli_fpga_build", "fpga"),
     "keys": ("hpu.chain_integration.cli_keys", "keys"),
     "chain": ("hpu.chain_integration.cli_chain", "chain"),
+    "node": ("hpu.chain_integration.cli_roles", "node"),
+    "retriever": ("hpu.chain_integration.cli_roles", "retriever"),
+    "verifier": ("hpu.chain_integration.cli_roles", "verifier"),
+    "order": ("hpu.chain_integration.cli_order", "order"),
 }
 
 
