@@ -124,7 +124,7 @@ def test_unsound_models(tmp_path, verb, change, text):
         (
             {"height": "height"},
             ("--dim", f"height={2**31 - 1}"),
-            "bytes of DRAM or more, and 32-bit addresses do not reach that far",
+            "and a tensor has at most 2147483648; give a smaller size",
         ),
         ({"quantised": False}, (), "not quantised; give calibration data"),
         (

@@ -1,5 +1,6 @@
 """Reading and checking a model file, and binding its symbolic dimensions."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from numbers import Integral
@@ -35,6 +36,8 @@ DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 MAX_BATCH = 65_536
 #: Largest size that the tools for ONNX take.
 _MAX_SIZE = (1 << 31) - 1
+#: Most bytes that bound dimensions may give an input: as many as a tensor in a file of ONNX has.
+_MAX_BYTES = 1 << 31
 
 
 def load_model(
@@ -281,6 +284,27 @@ def _check_dims(inputs: list[onnx.ValueInfoProto], dims: Mapping[str, int]) -> N
             raise ModelError(
                 f"dimension {name!r} must be a whole number from 1 to {_MAX_SIZE}, not {size!r}"
             )
+    for value in inputs:
+        _check_bytes(value, dims)
+
+
+def _check_bytes(value: onnx.ValueInfoProto, dims: Mapping[str, int]) -> None:
+    """Refuse sizes with which an input is larger than ONNX's tensors are."""
+    shape = value.type.tensor_type.shape.dim
+    given = {d.dim_param: int(dims[d.dim_param]) for d in shape if d.dim_param in dims}
+    sizes = [given.get(d.dim_param, 1 if is_symbolic(d) else d.dim_value) for d in shape]
+    total = math.prod(sizes) * _item_bytes(value)
+    if given and total > _MAX_BYTES:
+        named = " and ".join(f"{name!r} = {size}" for name, size in given.items())
+        raise ModelError(
+            f"with {named} the input {value.name!r} has {total} bytes, and a tensor has at most "
+            f"{_MAX_BYTES}; give a smaller size"
+        )
+
+
+def _item_bytes(value: onnx.ValueInfoProto) -> int:
+    kind = value.type.tensor_type.elem_type
+    return onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize if kind else 1
 
 
 def _is_whole(value: object) -> bool:

@@ -298,6 +298,16 @@ def test_symbolic_dimensions_by_name(maker):
     refused(model, "dimension 'C' must be a whole number from 1 to", dims={"C": 0})
 
 
+def test_dimensions_that_make_an_input_huge(maker):
+    model = relu_model(maker, ("N", "C", "N", 4))
+    text = (
+        "with 'N' = 8000 and 'C' = 3 the input 'x' has 3072000000 bytes, and a tensor has at most"
+    )
+    refused(model, text, dims={"N": 8000, "C": 3})
+    refused(model, "with 'C' = 2147483647 the", dims={"C": 2**31 - 1})
+    bind_dims(model, {"N": 6000, "C": 3})  # 1.7 GB
+
+
 def test_a_float_model_of_an_old_opset_is_converted(maker):
     m = maker
     weights = m.constant(np.ones((3, 3, 1, 1), np.float32))
