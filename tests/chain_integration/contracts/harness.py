@@ -1,22 +1,32 @@
-"""Contracts of tests, in process."""
+"""A contract that stands in a test and imports the project's modules, on a chain in process."""
 
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
-import boa
-from boa.interpret import set_search_paths
-
-import hpu.chain_integration
-
-CONTRACTS = Path(hpu.chain_integration.__file__).parent / "contracts"
-set_search_paths([str(CONTRACTS)])
+from hpu.chain_integration.chain.compile import CONTRACTS, compiled_source
+from hpu.chain_integration.chain.connect import connect
+from hpu.chain_integration.chain.contract import Contract, create
 
 
-def load(name: str, *arguments: Any) -> Any:
-    """Deploy ``name``.vy."""
-    return boa.load(str(CONTRACTS / f"{name}.vy"), *arguments)
+class Inline:
+    """Its functions, each called by its name."""
+
+    def __init__(self, contract: Contract):
+        self._contract = contract
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments: self._contract.call(name, *arguments)
 
 
-def inline(source: str) -> Any:
-    """Deploy a contract that stands in a test; it may import the project's."""
-    return boa.loads(source)
+def inline(source: str, *modules: str) -> Inline:
+    """Deploy ``source``, which imports ``modules`` of the project's contracts."""
+    connection = connect()
+    with tempfile.TemporaryDirectory() as folder:
+        for module in modules:
+            shutil.copy(CONTRACTS / f"{module}.vy", folder)
+        path = Path(folder) / "inline.vy"
+        path.write_text(source)
+        artifact = compiled_source(path)
+    return Inline(create(connection, connection.accounts(1)[0], artifact))

@@ -49,7 +49,7 @@ def open(
 
 @pytest.fixture(scope="module")
 def contract():
-    return inline(HARNESS)
+    return inline(HARNESS, "merkle")
 
 
 def tree_of(count: int) -> tuple[list[bytes], merkle.Tree]:
