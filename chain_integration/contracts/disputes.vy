@@ -161,31 +161,32 @@ def begin(
     last: bytes32 = merkle._leaf32(game.output)
     found: bytes32 = merkle._path_root(last, unsafe_sub(layers, 1), layers, path)
     assert found == game.trace, "disputes: the trace does not end with the output"
-    top: bytes32 = self._below(order, layers, merkle._height(layers), 0, nodes)
+    top: bytes32 = self._joined(layers, merkle._height(layers), 0, nodes)
     assert merkle._sealed(layers, top) == game.trace, "disputes: not the nodes of the trace"
     self.games[order].layers = layers
     self.games[order].leaves = layers
     self.games[order].level = merkle._height(layers)
     self.games[order].claim = top
+    log Shown(order=order, nodes=nodes)
     self._pass(order, PICK)
 
 
 @internal
-def _below(
-    order: bytes32,
+@pure
+def _joined(
     leaves: uint256,
     level: uint256,
     index: uint256,
     nodes: DynArray[bytes32, merkle.FAN],
 ) -> bytes32:
     """
-    @notice The node that has `nodes` below it: all that there are, up to four levels down.
+    @notice The node of a tree of `leaves` leaves that has `nodes` below it, which must be as many
+            as there are up to four levels down: fewer could be passed off as nodes further down.
     """
     down: uint256 = min(level, merkle.FAN_LEVELS)
     width: uint256 = (unsafe_sub(leaves, 1) >> unsafe_sub(level, down)) + 1
     expected: uint256 = min((index + 1) << down, width) - (index << down)
     assert len(nodes) == expected, "disputes: wrong number of nodes"
-    log Shown(order=order, nodes=nodes)
     return merkle._fold(nodes, down)
 
 
@@ -198,7 +199,7 @@ def pick(order: bytes32, nodes: DynArray[bytes32, merkle.FAN], which: uint256):
     self._check(order, PICK)
     game: Game = self.games[order]
     down: uint256 = min(game.level, merkle.FAN_LEVELS)
-    found: bytes32 = merkle._fold(nodes, down)
+    found: bytes32 = self._joined(game.leaves, game.level, game.index, nodes)
     assert found == game.claim, "disputes: not the nodes that were shown"
     level: uint256 = unsafe_sub(game.level, down)
     index: uint256 = unsafe_add(game.index << down, which)
@@ -252,13 +253,14 @@ def show(order: bytes32, nodes: DynArray[bytes32, merkle.FAN]):
     """
     self._check(order, SHOW)
     game: Game = self.games[order]
-    top: bytes32 = self._below(order, game.leaves, game.level, game.index, nodes)
+    top: bytes32 = self._joined(game.leaves, game.level, game.index, nodes)
     found: bytes32 = top
     if game.fresh:
         found = merkle._leaf32(merkle._sealed(game.leaves, top))
     assert found == game.claim, "disputes: not the nodes below"
     self.games[order].claim = top
     self.games[order].fresh = False
+    log Shown(order=order, nodes=nodes)
     self._pass(order, PICK)
 
 

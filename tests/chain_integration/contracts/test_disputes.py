@@ -148,6 +148,22 @@ def test_a_trace_that_is_none_cannot_be_shown(court, wrong, reason):
     assert not verdict["proven"]
 
 
+def test_fewer_nodes_are_not_passed_off_as_nodes_further_down(court):
+    """A node alone joins to itself: an honest supplier could then not show what is below it."""
+    graph = one_op(300, 2000)
+    honest = Trace(commit_model(graph), interpret(graph, inputs(graph, 1)))
+    order, _ = court.open(honest, honest)
+    party = Accused(honest)
+    begin = party.move(court.disputes.call("games", order), [])
+    court.disputes.send(court.accused, begin.name, order, *begin.arguments)
+    nodes = begin.arguments[2]
+    with pytest.raises(RevertedError, match="wrong number of nodes"):
+        court.disputes.send(court.challenger, "pick", order, [honest.tree.top], 0)
+    with pytest.raises(RevertedError, match="not the nodes that were shown"):
+        court.disputes.send(court.challenger, "pick", order, nodes[::-1], 0)
+    court.disputes.send(court.challenger, "pick", order, nodes, 0)
+
+
 def test_only_who_may_move_moves(court):
     graph = random_network(1)
     honest = Trace(commit_model(graph), interpret(graph, inputs(graph, 1)))
