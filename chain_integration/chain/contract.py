@@ -17,6 +17,9 @@ from hpu.chain_integration.chain.send import sender_of
 __all__ = ["Contract", "Event", "Receipt", "create"]
 
 
+_WINDOW = 10_000  # blocks that one search for events covers: public nodes refuse many more
+
+
 @dataclasses.dataclass(frozen=True)
 class Event:
     """An event with its fields by name, and where it stands on the chain."""
@@ -129,18 +132,22 @@ class Contract:
         )
 
     def events(
-        self, name: str | None = None, *, first: int = 0, last: int | str = "latest", **fields: Any
+        self, name: str | None = None, *, first: int = 0, last: int | None = None, **fields: Any
     ) -> list[Event]:
-        """Events of the blocks ``first`` to ``last``: of kind ``name`` and with indexed fields."""
-        wanted: dict[str, Any] = {
-            "address": self.address,
-            "fromBlock": hex(first),
-            "toBlock": hex(last) if isinstance(last, int) else last,
-        }
+        """Events of the blocks ``first`` to ``last``: all, or of kind ``name`` with these fields.
+
+        Without ``last``, up to the latest block. Only indexed fields can be asked for.
+        """
+        wanted: dict[str, Any] = {"address": self.address}
         if name is not None:
             wanted["topics"] = self.interface.event(name).topics(fields)
         self.connection.catch_up()
-        return self._events(self.connection.request("eth_getLogs", wanted))
+        end = self.connection.height() if last is None else last
+        found: list[Event] = []
+        for start in range(first, end + 1, _WINDOW):
+            blocks = {"fromBlock": hex(start), "toBlock": hex(min(end, start + _WINDOW - 1))}
+            found += self._events(self.connection.request("eth_getLogs", {**wanted, **blocks}))
+        return found
 
     def refusal(self, name: str, error: RpcError) -> ChainError:
         """What a node's error of a call to ``name`` means."""
@@ -149,7 +156,7 @@ class Contract:
             return ChainError(f"{self.connection.name} refused {name}: {text}.")
         reason = reason_of(bytes.fromhex((error.data or "0x")[2:]))
         reason = reason or text.partition("execution reverted: ")[2]
-        return RevertedError(self.title, name, reason or "a number or the caller is not allowed")
+        return RevertedError(self.title, name, reason or "it gives no reason")
 
     def _events(self, logs: Sequence[dict[str, Any]]) -> list[Event]:
         kinds = self.interface.by_topic

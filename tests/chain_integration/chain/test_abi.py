@@ -67,6 +67,17 @@ def test_events_have_their_fields_by_name(place):
         place.events("Made", outer=1)
 
 
+def test_events_are_searched_for_in_windows_of_blocks(place):
+    link = place.connection
+    key = link.accounts(1)[0]
+    blocks = [place.send(key, "echo", OUTER).block]
+    link.mine(12_000)
+    blocks.append(place.send(key, "echo", OUTER).block)
+    assert [event.block for event in place.events("Made", first=blocks[0])] == blocks
+    assert [event.block for event in place.events("Made", first=blocks[1])] == blocks[1:]
+    assert place.events("Made", first=blocks[0] + 1, last=blocks[1] - 1) == []
+
+
 def test_functions_of_one_name_are_told_apart_by_their_arguments(place):
     assert place.call("many")[0] == 3
     assert place.call("many", 9, caller=WHO) == (9, WHO, bytes(32))

@@ -3,7 +3,10 @@
 import pytest
 from tests.chain_integration import anvil
 
+from hpu.chain_integration.chain.allocation import SUPPLY
+from hpu.chain_integration.chain.compile import compiled
 from hpu.chain_integration.chain.connect import connect
+from hpu.chain_integration.chain.contract import create
 from hpu.chain_integration.chain.deploy import deploy
 from hpu.chain_integration.chain.errors import RevertedError
 
@@ -48,15 +51,33 @@ def story(link):
     return told, int(link.request("eth_estimateGas", fields), 16)
 
 
-@pytest.mark.slow
-def test_the_same_happens_on_anvil():
+@pytest.fixture
+def other():
+    """A connection to anvil."""
     try:
         anvil.binary()
     except anvil.AbsentError as error:
         pytest.skip(str(error))
     with anvil.running() as link:
-        theirs, estimate = story(link)
+        yield link
+
+
+@pytest.mark.slow
+def test_the_same_happens_on_anvil(other):
+    theirs, estimate = story(other)
     ours, our_estimate = story(connect())
     for mine, other in zip(ours, theirs, strict=True):
         assert mine == other
     assert estimate == pytest.approx(our_estimate, rel=0.02)
+
+
+@pytest.mark.slow
+def test_after_a_fork_of_anvil_the_lost_transactions_are_sent_again(other):
+    one, two, *_ = other.accounts()
+    token = create(other, one, compiled("token"), [one.address], [SUPPLY])
+    token.send(one, "transfer", two.address, 1)
+    token.send(one, "transfer", two.address, 2)
+    other.request("anvil_reorg", 2, [])
+    assert token.call("balanceOf", two.address) == 0
+    token.send(one, "transfer", two.address, 4)
+    assert token.call("balanceOf", two.address) == 1 + 2 + 4
