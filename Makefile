@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= 2
 
-.PHONY: help setup demo test test-quick lint docs bench clean
+.PHONY: help setup demo chain-demo test test-quick lint docs bench clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,6 +21,9 @@ $(READY): pyproject.toml .ci/check-tools
 
 demo: $(READY) ## ONNX to program to the 256x256 machine in RTL, compared byte for byte
 	@$(BIN)/python -m examples.digits.demo
+
+chain-demo: $(READY) ## a market of suppliers, cheats and a buyer on this computer
+	@$(BIN)/python -m hpu.chain_integration.demo
 
 test: lint $(READY) ## everything: generated pages, lint, types, all tests
 	$(BIN)/pytest -n $(JOBS) --dist worksteal

@@ -27,6 +27,7 @@ _MODULES = (
     "bench_chain_gas",
     "bench_chain_proofs",
     "bench_chain_fuzz",
+    "bench_chain_orders",
 )
 
 
