@@ -7,8 +7,7 @@
         matched. Holds no state and no money.
 """
 
-interface IRegistry:
-    def match_terms(account: address) -> (bytes32, bytes32, uint256): view
+import registry as registry_vy
 
 struct Order:
     buyer: address
@@ -42,14 +41,16 @@ DOMAIN_TYPE: constant(bytes32) = keccak256(
     "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 )
 ORDER_TYPE: constant(bytes32) = keccak256(
-    "Order(address buyer,bytes32 model,bytes32 config,bytes32 input,bytes32 region,uint8 redundancy,uint256 price,uint256 quote,uint256 fees,uint64 deadline,uint64 expiry,uint256 salt)"
+    "Order(address buyer,bytes32 model,bytes32 config,bytes32 input,bytes32 region,"
+    "uint8 redundancy,uint256 price,uint256 quote,uint256 fees,uint64 deadline,uint64 expiry,"
+    "uint256 salt)"
 )
 ACCEPTANCE_TYPE: constant(bytes32) = keccak256(
     "Acceptance(bytes32 order,address supplier,address retriever,uint256 price,uint64 expiry)"
 )
 
 market: public(immutable(address))
-registry: public(immutable(IRegistry))
+registry: public(immutable(registry_vy.__interface__))
 
 
 @deploy
@@ -59,7 +60,7 @@ def __init__(market_: address, registry_: address):
     """
     assert empty(address) not in [market_, registry_], "an address is missing"
     market = market_
-    registry = IRegistry(registry_)
+    registry = registry_vy.__interface__(registry_)
 
 
 @external

@@ -7,31 +7,12 @@
         nobody knew when the results were revealed, among the nodes registered then. Holds no money.
 """
 
-interface IRegistry:
-    def nodes(number: uint256) -> address: view
-    def working(account: address) -> bool: view
+import book
+import registry as registry_vy
 
 interface IMarket:
-    def job(id: bytes32) -> Job: view
+    def job(id: bytes32) -> book.Job: view
     def takes_part(id: bytes32, account: address) -> bool: view
-
-# As in market.vy.
-struct Job:
-    buyer: address
-    retriever: address
-    state: uint256
-    suppliers: uint256
-    left: uint256
-    committed: uint256
-    revealed: uint256
-    agreed: uint256
-    royalties: uint256
-    quote: uint256
-    matched: uint256
-    deadline: uint256
-    ends: uint256
-    anchor: uint256
-    table: uint256
 
 event Drawn:
     id: indexed(bytes32)
@@ -46,7 +27,7 @@ TRIES: constant(uint256) = 16  # numbers drawn to find them
 HASHES: constant(uint256) = 256  # blocks back whose hashes a contract can read
 
 market: public(immutable(IMarket))
-registry: public(immutable(IRegistry))
+registry: public(immutable(registry_vy.__interface__))
 
 seeds: public(HashMap[bytes32, bytes32])
 _anchors: HashMap[bytes32, uint256]  # instead of the reveal's block, which was too old
@@ -59,7 +40,7 @@ def __init__(market_: address, registry_: address):
     """
     assert empty(address) not in [market_, registry_], "an address is missing"
     market = IMarket(market_)
-    registry = IRegistry(registry_)
+    registry = registry_vy.__interface__(registry_)
 
 
 @external
@@ -68,7 +49,7 @@ def draw(id: bytes32):
     @notice Fix an order's verifiers, from the block after the last reveal on. When nobody did so
             while its hash could be read, the hash of this block counts instead, at the next call.
     """
-    job: Job = staticcall market.job(id)
+    job: book.Job = staticcall market.job(id)
     assert job.anchor != 0, "nothing is revealed yet"
     assert self.seeds[id] == empty(bytes32), "drawn before"
     anchor: uint256 = max(job.anchor, self._anchors[id])
@@ -108,7 +89,7 @@ def _verifiers(id: bytes32) -> DynArray[address, VERIFIERS]:
     seed: bytes32 = self.seeds[id]
     if seed == empty(bytes32):
         return found
-    job: Job = staticcall market.job(id)
+    job: book.Job = staticcall market.job(id)
     for k: uint256 in range(TRIES):
         number: uint256 = convert(keccak256(abi_encode(seed, k)), uint256) % job.table
         account: address = staticcall registry.nodes(number)

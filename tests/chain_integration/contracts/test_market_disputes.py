@@ -201,6 +201,17 @@ def test_only_the_disputes_give_a_verdict_and_on_a_party(trade):
         verdict(trade, id, trade.nodes[1])
 
 
+def test_nobody_comes_back_in_while_a_call_is_under_way(trade):
+    """Disputes that give the verdict while they are being opened are shut out."""
+    id = delivered(trade, [2])
+    trade.do(trade.court, trade.buyer, "be_hasty")
+    with refused("refused challenge"):
+        challenge(trade, id, trade.buyer, trade.nodes[0])
+    assert trade.state(id) == REVEALED
+    assert trade.stake(trade.nodes[0]) == (STAKE, 200 * HAI)
+    trade.check_money([id])
+
+
 # Results that differ.
 
 
