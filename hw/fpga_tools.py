@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["FpgaBuildError", "Program", "command", "run", "share"]
+from hpu.runtime.errors import HpuError
+
+__all__ = ["FpgaBuildError", "Program", "command", "run", "share", "version"]
 
 #: Lines of a failed program's output that are shown.
 _LOG_LINES = 15
@@ -16,7 +18,7 @@ _LOG_LINES = 15
 Program = str
 
 
-class FpgaBuildError(Exception):
+class FpgaBuildError(HpuError):
     """A tool is missing or failed, or the design does not fit."""
 
 

@@ -1,11 +1,13 @@
 """FPGA boards. A board is one file with a ``BOARD``, and its line here."""
 
-from hpu.hw.boards import ulx3s
+from hpu.hw.boards import ecpix5, orangecrab, tang_primer_20k, ulx3s
 from hpu.hw.boards.board import Board
 
 __all__ = ["BOARDS", "by_name"]
 
-BOARDS: dict[str, Board] = {board.name: board for board in (ulx3s.BOARD,)}
+_ALL = (ulx3s.BOARD, ecpix5.BOARD, orangecrab.BOARD, tang_primer_20k.BOARD)
+
+BOARDS: dict[str, Board] = {board.name: board for board in _ALL}
 
 
 def by_name(name: str) -> Board:

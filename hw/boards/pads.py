@@ -36,10 +36,24 @@ class Pads(Elaboratable):
         self._output(m, serial.tx, top.tx)
         if board.button is not None:
             self._input(m, platform.request(*board.button, dir="-"), top.button)
-        for bit, (name, number, part) in enumerate(board.leds):
-            led = platform.request(name, number, dir={part: "-"} if part else "-")
-            self._output(m, getattr(led, part) if part else led, top.leds[bit])
+        for bit, led in enumerate(self._leds(platform)):
+            self._output(m, led, top.leds[bit])
         return m
+
+    def _leds(self, platform):
+        """The LEDs' ports; several may be parts of one resource."""
+        leds = self._board.leds
+        groups: dict[tuple[str, int], list[str]] = {}
+        for name, number, part in leds:
+            groups.setdefault((name, number), []).extend([part] if part else [])
+        ports = {
+            group: platform.request(*group, dir=dict.fromkeys(parts, "-") if parts else "-")
+            for group, parts in groups.items()
+        }
+        return [
+            getattr(ports[name, number], part) if part else ports[name, number]
+            for name, number, part in leds
+        ]
 
     def _input(self, m, port, signal):
         buffer = m.submodules[f"pad_{next(self._names)}"] = io.Buffer("i", port)

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hpu.hw.block_memory import BlockMemory
 from hpu.hw.boards.board import Board
-from hpu.hw.boards.pll import Ecp5Pll
+from hpu.hw.boards.pll import Ecp5Pll, GowinPll
 from hpu.hw.emit import instance
 from hpu.hw.link import Link
 from hpu.hw.memory_port import MemoryPort
@@ -69,9 +69,9 @@ class BoardTop(wiring.Component):
         m.domains.raw = raw = ClockDomain(reset_less=True)
         m.domains.sync = sync = ClockDomain()
         m.domains.machine = machine = ClockDomain()
-        m.submodules.pll = pll = Ecp5Pll(
-            input_hz=board.oscillator_hz, output_hz=board.config.clock_hz
-        )
+        kind = {"ecp5": Ecp5Pll, "gowin": GowinPll}[board.family]
+        pll = kind(input_hz=board.oscillator_hz, output_hz=board.config.clock_hz)
+        m.submodules.pll = pll
         ready, waited = Signal(), Signal(range(RESET_CYCLES))
         released = Signal()
         m.submodules.ready = FFSynchronizer(pll.locked & ~self.button, ready, o_domain="raw")
