@@ -19,12 +19,19 @@ from hpu.compiler.tiling import (
     acc_pieces,
     growing,
     piece_words,
+    rising,
     slow_part,
     split,
     tiles,
 )
 from hpu.compiler.vector import addition, emit_vector, extents
-from hpu.compiler.weight_tiles import WeightTile, emit_weights, weight_tiles
+from hpu.compiler.weight_tiles import (
+    WeightTile,
+    emit_weights,
+    held_tiles,
+    load_tile,
+    weight_tiles,
+)
 from hpu.hw.isa import ADDRESS_MASK, Source, tap_fields
 from hpu.sim.numerics import encode_scale
 
@@ -82,10 +89,23 @@ class _Lowering:
         uses = Counter(move.block for target in self.sweep.targets for move in target.moves)
         words = self.plan.slot_words
         self.results = _Pieces(context, op.out, Slots(scratch.bases[first:last], words), uses)
+        slots = scratch.bases[last : last + self.plan.residual_slots]
         self.residuals = op.residual and _Pieces(
-            context, op.residual.tensor, Slots(scratch.bases[last:], words), uses
+            context, op.residual.tensor, Slots(slots, words), uses
         )
         self.weights = weight_tiles(context, op)
+        self._hold(scratch)
+
+    def _hold(self, scratch: Scratch) -> None:
+        """Give the weight tiles that are held their places; they are still to be loaded."""
+        self._waiting: list[WeightTile] = []
+        if self.plan.held_words:
+            tiles = [tile for passes in self.weights for _, tile in passes]
+            held = held_tiles(tiles, scratch.bases[-1], self.plan.held_words)
+            self.weights = [
+                [(one, held.get(tile, tile)) for one, tile in passes] for passes in self.weights
+            ]
+            self._waiting = list(held.values())
 
     def run(self) -> None:
         plan, blocks = self.plan, len(self.sweep.in_blocks)
@@ -111,8 +131,14 @@ class _Lowering:
             views = {b: View(base + i * region.words, region) for i, b in enumerate(blocks)}
             pieces = max(self.config.queue_depth // 2 // len(blocks), 1)
             for part in growing(region, self.sweep.step[0], pieces):
+                for tile in self._waiting[:1]:  # in turn with the input: both are wanted at once
+                    load_tile(self.context, tile)
+                del self._waiting[:1]
                 for block, view in views.items():
                     self.context.load(self.op.x, block, view, part)
+            for tile in self._waiting:
+                load_tile(self.context, tile)
+            self._waiting.clear()
             return views
 
         return load
@@ -148,7 +174,12 @@ class _Lowering:
         """
         if all(len(target.moves) == 1 for target in self.sweep.targets):
             return acc_pieces(tile, self.config, self.plan.piece)
-        return [split(part, self._piece(tile)) for part in split(tile, slow_part(self.config))]
+        cut = rising if self.plan.held_words and self._starts(tile) else split
+        return [split(part, self._piece(tile)) for part in cut(tile, slow_part(self.config))]
+
+    def _starts(self, tile: Region) -> bool:
+        """Whether ``tile`` is the first, which begins with the first rows of its input."""
+        return tile.n0 == tile.y0 == tile.x0 == 0
 
     def _piece(self, tile: Region) -> int:
         """Units of the pieces that go from unit to unit; few where each takes several moves."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from hpu.compiler.allocate import Space
 from hpu.compiler.ir import Conv
 from hpu.compiler.narrow import narrowed
+from hpu.compiler.packing import passes_of
 from hpu.compiler.sweep import Geometry, Sweep, sweep_of
 from hpu.compiler.tiling import Axis, Region, largest_piece, shrinking, window
 from hpu.hw.config import Config
@@ -15,6 +16,8 @@ __all__ = ["ConvPlan", "input_window", "plan_conv", "sweep_for"]
 
 _OUT_SLOTS = 3
 _RESIDUAL_SLOTS = 4
+#: The part of the unified buffer that weights may take which are used several times.
+_HELD = 1 / 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +26,8 @@ class ConvPlan:
 
     ``buffers`` input buffers of ``input_words`` words hold, for a tile of ``tile`` units, the
     windows of ``chunk`` input blocks (0: the input is in the unified buffer whole). Results and
-    residuals that are in DRAM pass through slots of ``piece`` units, ``slot_words`` words.
+    residuals that are in DRAM pass through slots of ``piece`` units, ``slot_words`` words. In
+    ``held_words`` stand weight tiles that are used again and again.
     """
 
     tile: tuple[int, int, int]
@@ -34,12 +38,14 @@ class ConvPlan:
     out_slots: int = 0
     residual_slots: int = 0
     slot_words: int = 0
+    held_words: int = 0
 
     @property
     def sizes(self) -> list[int]:
-        """Words of every buffer: inputs, then result slots, then residual slots."""
+        """Words of every buffer: inputs, result slots, residual slots, weights that are held."""
         slots = self.out_slots + self.residual_slots
-        return [self.input_words] * self.buffers + [self.slot_words] * slots
+        held = [self.held_words] if self.held_words else []
+        return [self.input_words] * self.buffers + [self.slot_words] * slots + held
 
 
 def sweep_for(op: Conv, config: Config) -> Sweep:
@@ -91,8 +97,23 @@ def _candidates(op: Conv, in_dram: set[str], config: Config) -> Iterator[ConvPla
         for size in pieces:
             yield _with_slots(ConvPlan(sweep.size, size), words, outs, others)
         return
-    for plan in _streamed_plans(sweep, pieces):
-        yield _with_slots(plan, words, outs, others)
+    held = _held_words(sweep, config)
+    for streamed in _streamed_plans(sweep, pieces):
+        plan = _with_slots(streamed, words, outs, others)
+        if held and plan.chunk == len(sweep.in_blocks):
+            yield dataclasses.replace(plan, held_words=held)
+        yield plan
+
+
+def _held_words(sweep: Sweep, config: Config) -> int:
+    """Words of the weight tiles of a convolution that uses few of them often, else 0.
+
+    They come from DRAM again for every part of a result, and so does the input meanwhile.
+    """
+    passes = sum(len(passes_of(sweep, target, config)) for target in sweep.targets)
+    often = passes > len(sweep.targets) and sweep.units > config.acc_depth
+    words = passes * config.rows
+    return words if often and words <= config.ub_depth * _HELD else 0
 
 
 def _with_slots(plan: ConvPlan, words: int, outs: int, others: int) -> ConvPlan:

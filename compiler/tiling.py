@@ -16,6 +16,7 @@ __all__ = [
     "growing",
     "largest_piece",
     "piece_words",
+    "rising",
     "shrinking",
     "slow_part",
     "split",
@@ -191,11 +192,38 @@ def growing(region: Region, images: int, most: int) -> Iterator[Region]:
     for index, group in enumerate(groups):
         rows, count = group.size[1], max(most // len(groups), 1)
         if index == 0:
-            ends = [-(-rows >> shift) for shift in reversed(range(count))]
+            ends = list(itertools.accumulate(_growing_sizes(rows, count)))
         else:
             ends = [-(-rows * (k + 1) // count) for k in range(count)]
         for low, high in itertools.pairwise(sorted({0, *ends})):
             yield dataclasses.replace(group, y0=group.y0 + low, y1=group.y0 + high)
+
+
+def _growing_sizes(total: int, count: int) -> list[int]:
+    """At most ``count`` sizes that add up to ``total``, each about half as large again as the last.
+
+    While one piece is worked through, the next is there in time if that takes two thirds as long.
+    """
+    sizes: list[int] = []
+    for left in range(count, 0, -1):
+        if total:
+            sizes.append(-(-total * 3 ** (left - 1) // (3**left - 2**left)))
+            total -= sizes[-1]
+    return sizes[::-1]
+
+
+def rising(region: Region, limit: int) -> list[Region]:
+    """:func:`split`, but for shorter pieces at the start: of a quarter and half of ``limit``."""
+    axis, units, inner = region.outermost()
+    pieces: list[Region] = []
+    for share in (4, 2):
+        count = limit // share // inner
+        if 0 < count < units:
+            low = getattr(region, f"{axis}0")
+            pieces.append(dataclasses.replace(region, **{f"{axis}1": low + count}))
+            region = dataclasses.replace(region, **{f"{axis}0": low + count})
+            units -= count
+    return [*pieces, *split(region, limit)]
 
 
 def _even(total: int, limit: int) -> int:
@@ -207,7 +235,7 @@ def slow_part(config: Config) -> int:
 
     Draining one takes longer than its last pass, so that the next must find room meanwhile.
     """
-    return max(config.acc_depth * 5 // 8, 1)
+    return max(config.acc_depth // 2, 1)
 
 
 def piece_words(words: int, config: Config) -> int:

@@ -1,6 +1,7 @@
 """Weight tiles: where they are in DRAM, and which wait in the unified buffer."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from hpu.compiler.context import Context
 from hpu.compiler.emit import Memory, Span
@@ -10,7 +11,14 @@ from hpu.compiler.plan_conv import sweep_for
 from hpu.compiler.weights_image import row_bytes
 from hpu.hw.isa import Space, TileSource
 
-__all__ = ["WeightTile", "emit_weights", "lower_stage", "weight_tiles"]
+__all__ = [
+    "WeightTile",
+    "emit_weights",
+    "held_tiles",
+    "load_tile",
+    "lower_stage",
+    "weight_tiles",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,23 +71,39 @@ def emit_weights(context: Context, tile: WeightTile) -> None:
     )
 
 
+def held_tiles(tiles: Sequence[WeightTile], base: int, words: int) -> dict[WeightTile, WeightTile]:
+    """Those of ``tiles`` that find room in ``words`` words from ``base`` on, as they are there."""
+    held: dict[WeightTile, WeightTile] = {}
+    end = base + words
+    for tile in tiles:
+        if tile.word is None and tile not in held and base + tile.rows <= end:
+            held[tile] = dataclasses.replace(tile, word=base)
+            base += tile.rows
+    return held
+
+
 def lower_stage(context: Context, op: Stage) -> None:
     """Load the tiles of a later convolution that are to wait in the buffer, if there is room."""
     tiles = [tile for passes in weight_tiles(context, op.conv) for _, tile in passes]
     for number in op.tiles:
-        tile = tiles[number]
-        if tile.word is not None:
-            context.emitter.emit(
-                "LOAD",
-                (),
-                [Span(Memory.UB, tile.word, tile.word + tile.rows)],
-                n_count=1,
-                y_count=1,
-                x_count=tile.rows,
-                dram=tile.dram,
-                space=int(Space.UB),
-                width=tile.width,
-                copies=1,
-                d_base=tile.word,
-                d_x=1,
-            )
+        load_tile(context, tiles[number])
+
+
+def load_tile(context: Context, tile: WeightTile) -> None:
+    """Load a tile to its place in the unified buffer, if it has one."""
+    if tile.word is None:
+        return
+    context.emitter.emit(
+        "LOAD",
+        (),
+        [Span(Memory.UB, tile.word, tile.word + tile.rows)],
+        n_count=1,
+        y_count=1,
+        x_count=tile.rows,
+        dram=tile.dram,
+        space=int(Space.UB),
+        width=tile.width,
+        copies=1,
+        d_base=tile.word,
+        d_x=1,
+    )

@@ -14,6 +14,7 @@ from hpu.compiler.tiling import (
     _part_sizes,
     acc_pieces,
     growing,
+    rising,
     shrinking,
     split,
     tiles,
@@ -179,3 +180,23 @@ def test_growing_pieces_cover_the_region_in_order(images, rows, most):
     assert all(piece.words > 0 for piece in pieces)
     first = [piece.words for piece in pieces if piece.n0 == 0]
     assert first == sorted(first)
+
+
+def test_growing_pieces_grow_by_half():
+    pieces = list(growing(Region.whole((1, 112, 1)), 1, 8))
+    sizes = [piece.words for piece in pieces]
+    assert sum(sizes) == 112 and len(sizes) == 8
+    assert sizes[0] <= 3
+    assert all(b <= 1.5 * a + 2 for a, b in itertools.pairwise(sizes))
+
+
+@pytest.mark.parametrize(("shape", "limit"), list(itertools.product(SHAPES, [1, 16, 100])))
+def test_rising_pieces_begin_small(shape, limit):
+    whole = Region.whole(shape)
+    pieces = rising(whole, limit)
+    assert covered_once(pieces, whole)
+    assert max(p.words for p in pieces) <= limit
+
+
+def test_rising_pieces():
+    assert [p.words for p in rising(Region.whole((1, 100, 2)), 40)] == [10, 20, *[34] * 5]
