@@ -6,7 +6,7 @@ from tests.chain_integration.proofs.networks import moves, one_op, random_networ
 from tests.compiler.naive import finish, interpret, raw
 
 from hpu.chain_integration.chain.errors import RevertedError
-from hpu.chain_integration.proofs.bisect import Accused, Challenger
+from hpu.chain_integration.proofs.bisect import Accused, Challenger, Turn
 from hpu.chain_integration.proofs.court import Court
 from hpu.chain_integration.proofs.layers import commit_model
 from hpu.chain_integration.proofs.merkle import Tree
@@ -146,6 +146,24 @@ def test_a_trace_that_is_none_cannot_be_shown(court, wrong, reason):
     verdict = court.market.call("verdicts", order)
     assert verdict["guilty"] == court.accused.address
     assert not verdict["proven"]
+
+
+def test_bytes_behind_a_tensor_must_be_zero(court):
+    """Else a liar could have another root without a wrong element, and no dispute would end."""
+    graph = one_op(20, 100)
+    honest = Trace(commit_model(graph), interpret(graph, inputs(graph, 1)))
+    name = honest.model.outputs[0]
+    liar = Trace(honest.model, honest.values)
+    leaf = honest.values[name].tobytes().ljust(255, b"\0") + b"\1"
+    liar.trees = liar.trees | {name: Tree.of([leaf])}
+    order, _ = court.open(liar, honest)
+    parties = Accused(liar), Challenger(honest)
+    while court.disputes.call("games", order)["turn"] != Turn.LEAF:
+        court.step(order, parties)
+    with pytest.raises(RevertedError, match="bytes behind the tensor must be zero"):
+        court.disputes.send(court.accused, "leaf", order, leaf)
+    with pytest.raises(RevertedError, match="not the bytes of the leaf"):
+        court.disputes.send(court.accused, "leaf", order, bytes(256))
 
 
 def test_fewer_nodes_are_not_passed_off_as_nodes_further_down(court):

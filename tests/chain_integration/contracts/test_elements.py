@@ -64,6 +64,41 @@ def test_requantisation_of_any_sum_and_scale(contract, seed):
         bench.check(contract, 0, position)
 
 
+def sums_alone(sums: np.ndarray, scale: np.ndarray) -> Bench:
+    """A layer whose sums are its biases, one channel each."""
+    b = Builder(1)
+    out = b.conv(b.input(1, 1, 1, 1), len(sums), (1, 1))
+    plain = {"table": None, "inner": None, "low": -128, "high": 127}
+    changes = {"bias": sums.astype(np.int32), "scale": scale.astype(np.float32)}
+    zeros = np.zeros((len(sums), 1, 1, 1), np.int16)
+    b.ops[0] = dataclasses.replace(b.ops[0], weight=zeros, **plain, **changes)
+    return Bench(b.graph(out), 1)
+
+
+@pytest.mark.parametrize("places", [1, 4, 11, 18, 23])
+def test_ties_go_to_even(contract, places):
+    """Sums half-way between two results; beyond 24 bits also those that become so by rounding."""
+    rng = np.random.default_rng(places)
+    sums = (2 * rng.integers(-100, 100, 48) + 1) << (places - 1)
+    sums[32:] += rng.integers(-1, 2, 16)
+    factors = rng.choice([1, 3, 5], 48)
+    bench = sums_alone(sums, factors * 2.0**-places)
+    for position in range(48):
+        bench.check(contract, 0, position)
+
+
+def test_a_mantissa_that_nobody_wrote_counts_as_zero(contract):
+    bench = sums_alone(np.full(4, 12345), np.full(4, 0.5))
+    data, x = bench.model.layers[0], bench.source(INPUT)
+    for mantissa in (0, 1 << 22, (1 << 23) - 1):
+        word = int.from_bytes(data.records[:32], "big") & ~(0xFFFFFF << 32) | mantissa << 32
+        records = word.to_bytes(32, "big") + data.records[32:]
+        changed = dataclasses.replace(data, records=records).sealed()
+        shown = show(changed, 0, x, None).values()
+        arguments = changed.layer.values(), 0, x.tree.root, bytes(32), shown
+        assert contract.call("compute", *arguments)[0] == changed.layer.zero
+
+
 def test_dot_product_of_4096_terms_and_its_gas(contract):
     bench = Bench(one_op(4096, 3), 1, extreme=True)
     bench.check(contract, 0, 2)
