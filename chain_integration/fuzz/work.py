@@ -57,8 +57,8 @@ def _commit(ground: Ground, placed: Placed, choice: int) -> None:
         ground.do(supplier, "market", "give_up", placed.id)
         return
     if supplier not in placed.chosen:
-        # Half of the results are right, and half of the suppliers claim the same work.
-        variant = variants()[max(0, choice // 3 % 8 - 4)]
+        # Half of the results are right, and half of the suppliers claim as much work.
+        variant = variants()[max(0, choice // 3 % 7 - 3)]
         placed.chosen[supplier] = (variant, HAI * (1 + choice // 24 % 2 * (choice % 7)))
     ground.do(supplier, "market", "commit", placed.id, placed.commitment(supplier))
 
@@ -76,16 +76,16 @@ def _judge(ground: Ground, placed: Placed, choice: int) -> None:
     buyer, other = placed.order.buyer, _one(ground.accounts, choice // 8)
     supplier = _one(placed.suppliers, choice // 80)
     kind = choice % 8
-    if kind == 0:
+    if kind == 1:
         ground.do(buyer, "market", "confirm", placed.id)
-    elif kind == 1:
-        ground.do(other, "market", "settle", [placed.id])
     elif kind == 2:
+        ground.do(other, "market", "settle", [placed.id])
+    elif kind == 3:
         wanted = (choice // 80 % 3, choice // 240 % 12, 1 + choice // 9 % 3)
         ground.do(buyer, "market", "demand", placed.id, supplier, wanted)
-    elif kind == 3:
+    elif kind == 4:
         ground.do(other, "sampling", "draw", placed.id)
-    elif kind in (4, 5):
+    elif kind in (5, 6):
         _agree(ground, placed, choice)
     elif supplier in placed.chosen:
         given = placed.chosen[supplier][0]
@@ -131,7 +131,7 @@ def _contest(ground: Ground, placed: Placed, choice: int) -> None:
 
 def _dispute(ground: Ground, placed: Placed, choice: int) -> None:
     """Play on as both sides would, up to eight moves; now and then let it lie."""
-    for turn in range(choice % 9):
+    for turn in range(9 - choice % 9):
         game = ground.ask("disputes", "games", placed.id)
         move = _move(ground, placed, game)
         if move is None:
@@ -141,6 +141,9 @@ def _dispute(ground: Ground, placed: Placed, choice: int) -> None:
             mover = _one(ground.accounts, choice)
         made = ground.do(mover, "disputes", move.name, placed.id, *move.arguments)
         if made is None:
+            if choice % 3:  # who cannot go on lets its time run out
+                ground.connection.advance(2 * 3600 + 1)
+                ground.do(_one(ground.accounts, choice), "disputes", "timeout", placed.id)
             return
         if move.name.startswith("prove"):
             ground.seen["convictions"] += 1
