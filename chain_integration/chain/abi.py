@@ -64,6 +64,8 @@ class EventType:
         self._rest = [part for part in entry["inputs"] if not part["indexed"]]
         types = ",".join(collapse_if_tuple(part) for part in entry["inputs"])
         self.topic = "0x" + keccak(text=f"{self.name}({types})").hex()
+        # Several roles in a process read the same events.
+        self._remembered = functools.lru_cache(maxsize=1024)(self._decode)
 
     def topics(self, wanted: Mapping[str, Any]) -> list[str | None]:
         """A filter's topics for events whose indexed fields have the ``wanted`` values.
@@ -80,7 +82,10 @@ class EventType:
         return [self.topic, *(_topic(part, wanted.get(part["name"])) for part in self._indexed)]
 
     def decode(self, topics: Sequence[str], data: bytes) -> dict[str, Any]:
-        """The event's fields by their names."""
+        """The event's fields by their names; structs in them are shared, not to be changed."""
+        return dict(self._remembered(tuple(topics), data))
+
+    def _decode(self, topics: tuple[str, ...], data: bytes) -> dict[str, Any]:
         indexed = [
             _named(part, decode([part["type"]], bytes.fromhex(topic.removeprefix("0x")))[0])
             for part, topic in zip(self._indexed, topics[1:], strict=True)
