@@ -257,71 +257,21 @@ def _floor(config: Config) -> int:
 
 
 def acc_pieces(tile: Region, config: Config, most: int) -> Iterator[list[Region]]:
-    """``tile`` in parts that share weight tiles, each cut into blocks of at most ``most`` words.
+    """``tile`` in parts that share weight tiles, each cut into pieces of at most ``most`` words.
 
-    Every part fits the accumulators. Its first blocks fill one half and are drained while the
-    others fill the second; a short last part is one block in each.
+    Every part fits the accumulators, and all are about as large: one that were much smaller would
+    be done before its next weight tile is there, and a full one wait for the drain of the last.
     """
-    parts = list(_parts(tile, config))
-    for index, part in enumerate(parts):
+    whole = tile.words <= _one_part(config)
+    for part in [tile] if whole else split(tile, config.acc_depth):
         count = 8 if part.words > 8 * _floor(config) else 4
         limit = max(-(-part.words // count), _floor(config))
-        if index > 0 and index == len(parts) - 1:
-            limit = -(-part.words // 2)
         yield split(part, min(limit, most, config.acc_depth // 2))
-
-
-def _parts(tile: Region, config: Config) -> Iterator[Region]:
-    """Regions that fit the accumulators, shorter towards the end.
-
-    The last drain has nothing to hide behind, so the last part is small. Every other is long
-    enough to hide the fetch of a weight tile, and not much longer than the next, which would have
-    to wait for its drain.
-    """
-    if tile.words <= _one_part(config):
-        yield tile
-        return
-    axis, units, inner = tile.outermost()
-    last, fetch = _last_words(config), _fetch_cycles(config)
-    if inner > last or tile.words < last + fetch:
-        yield from split(tile, config.acc_depth)
-        return
-    low = getattr(tile, f"{axis}0")
-    for size in _part_sizes(units, last // inner, -(-fetch // inner), config.acc_depth // inner):
-        yield dataclasses.replace(tile, **{f"{axis}0": low, f"{axis}1": low + size})
-        low += size
-
-
-def _part_sizes(total: int, last: int, least: int, most: int) -> list[int]:
-    """Sizes that add up to ``total``: ``last`` at the end, the others from ``least`` to ``most``.
-
-    One that finds less than ``least`` left shares with the next, or joins it.
-    """
-    sizes = [last]
-    rest, size = total - last, min(max(least, last), most)
-    while rest > most:
-        sizes.append(size)
-        rest, size = rest - size, min(size * 7 // 4, most)
-    if rest < least and len(sizes) > 1:
-        rest += sizes.pop()
-        first = rest // 2 if rest > most else 0
-        sizes.append(rest - first)
-        rest = first
-    return [rest, *reversed(sizes)] if rest else sizes[::-1]
 
 
 def _one_part(config: Config) -> int:
     """Words that leave the accumulators room to begin the next part while they are drained."""
     return config.acc_depth * 7 // 8
-
-
-def _last_words(config: Config) -> int:
-    return min(6 * _floor(config), config.acc_depth)
-
-
-def _fetch_cycles(config: Config) -> int:
-    """Cycles in which a weight tile comes from DRAM, with a tenth to spare."""
-    return int(1.1 * config.rows * config.cols / config.dram_bytes_per_cycle)
 
 
 @dataclasses.dataclass(frozen=True)
