@@ -2,7 +2,13 @@
 
 import numpy as np
 import pytest
-from tests.chain_integration.proofs.networks import moves, one_op, random_network
+from tests.chain_integration.proofs.networks import (
+    large_layer,
+    long_network,
+    moves,
+    one_op,
+    random_network,
+)
 from tests.compiler.naive import finish, interpret, raw
 
 from hpu.chain_integration.chain.errors import RevertedError
@@ -48,6 +54,31 @@ def test_a_wrong_byte_in_any_layer_is_found(court, seed, later):
         verdict = court.play(liar, honest)
         assert (verdict.guilty, verdict.proven) == ("accused", True), (number, position)
         assert verdict.transactions <= 40
+
+
+@pytest.mark.parametrize("layer", [0, 1, 15, 16, 17, 33, 39])
+def test_a_way_through_a_long_trace(court, layer):
+    """Two rounds through the trace; the inputs of the layer stand left of it, near and far."""
+    graph = long_network(40)
+    model, feeds = commit_model(graph), inputs(graph, layer)
+    honest = Trace(model, interpret(graph, feeds))
+    liar = Trace(model, lying(graph, feeds, layer, 7, later=layer % 2 == 1))
+    verdict = court.play(liar, honest)
+    assert (verdict.guilty, verdict.proven) == ("accused", True)
+    names = [name for name, _ in verdict.gas]
+    assert names[:5] == ["open", "begin", "pick", "show", "pick"]
+
+
+def test_a_way_through_a_large_tensor(court):
+    graph = large_layer()
+    model, feeds = commit_model(graph), inputs(graph, 1)
+    honest = Trace(model, interpret(graph, feeds))
+    size = model.layers[0].layer.size
+    for position in (0, 100_000, size - 1):
+        liar = Trace(model, lying(graph, feeds, 0, position, later=False))
+        verdict = court.play(liar, honest)
+        assert (verdict.guilty, verdict.proven) == ("accused", True)
+        assert verdict.transactions == 12
 
 
 def test_a_wrong_byte_of_a_large_layer_and_gas(court):
@@ -101,11 +132,12 @@ class _OtherOutput(Trace):
 
     def __init__(self, trace: Trace):
         super().__init__(trace.model, trace.values)
-        self.output_tree = Tree.of([*(b"x" * 32 for _ in trace.model.outputs)])
+        roots = [trace.trees[name].root for name in trace.model.outputs]
+        self.output_tree = Tree.of([*roots[:-1], b"x" * 32])
 
 
-def test_an_output_that_no_layer_gave(court):
-    graph = random_network(1)
+@pytest.mark.parametrize("graph", [random_network(1), long_network(25)])
+def test_an_output_that_no_layer_gave(court, graph):
     honest = Trace(commit_model(graph), interpret(graph, inputs(graph, 1)))
     verdict = court.play(_OtherOutput(honest), honest)
     assert (verdict.guilty, verdict.proven) == ("accused", True)

@@ -29,6 +29,22 @@ def moves(seed: int) -> Graph:
     return b.graph(random_move(b, 40, 6))
 
 
+def long_network(length: int) -> Graph:
+    """Sums of tensors from near and far, so that a layer's inputs stand anywhere in the trace."""
+    b = Builder(2)
+    tensors = [b.input(1, 2, 2, 5), b.input(1, 2, 2, 5)]
+    for _ in range(length):
+        x, y = b.rng.integers(0, len(tensors), 2)
+        tensors.append(b.binary(tensors[-1], tensors[int(min(x, y))]))
+    return b.graph(*tensors[-20:])
+
+
+def large_layer() -> Graph:
+    """A table over more bytes than 16² leaves hold."""
+    b = Builder(11)
+    return b.graph(b.unary(b.input(1, 64, 64, 37)))
+
+
 def one_op(depth: int, width: int) -> Graph:
     """A dense layer."""
     b = Builder(1)
