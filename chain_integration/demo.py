@@ -108,7 +108,7 @@ class Demo:
             self.say(f"node {name} is registered with a stake of 1,000 HAI in region {region}")
         return self.processes.url("retriever")
 
-    def wait(self, what: str, until: Callable[[], bool], seconds: float = 120) -> None:
+    def wait(self, what: str, until: Callable[[], bool], seconds: float = 300) -> None:
         """Wait for something, with a line on the terminal.
 
         Raises

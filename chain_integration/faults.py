@@ -196,6 +196,8 @@ class Experiment:
         Part of the orders with a fault.
     progress:
         Called with orders that ended and orders in all.
+    market:
+        Where they are placed; a new one when not given.
     """
 
     def __init__(
@@ -207,10 +209,11 @@ class Experiment:
         rate: float = 0.1,
         seed: int = 0,
         progress: Callable[[int, int], None] = lambda _done, _all: None,
+        market: LocalMarket | None = None,
     ):
         self.orders, self.progress, self._rate = orders, progress, rate
         self._random = np.random.default_rng(seed)
-        self._market = LocalMarket(folder)
+        self._market = market or LocalMarket(folder)
         self._faults: dict[str, Fault | None] = {}
         self._placed: dict[bytes, Buyer] = {}
         self._open: list[bytes] = []

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hpu.chain_integration.store.cid import decode, encode
+from msgspec.msgpack import decode, encode
+
 from hpu.runtime.errors import HpuError
 
 __all__ = ["Entry", "Journal", "JournalError"]
