@@ -24,6 +24,7 @@ _MODULES = (
     "bench_networks",
     "bench_whole",
     "bench_onnx",
+    "bench_link",
     "bench_chain_gas",
     "bench_chain_proofs",
     "bench_chain_fuzz",

@@ -1,13 +1,14 @@
 """A device with programs: inputs in, outputs and measurements out."""
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
 from hpu.hw.config import Config
 from hpu.runtime.devices import Device, FunctionalDevice, RtlDevice
-from hpu.runtime.driver import Driver
-from hpu.runtime.errors import InputError, ProgramError
+from hpu.runtime.driver import DeviceFault, Driver
+from hpu.runtime.errors import DeviceError, InputError, ProgramError
 from hpu.runtime.layout import from_device, pack, port_bytes, to_device, unpack
 from hpu.runtime.profile import Run
 from hpu.runtime.program import Port, Program
@@ -58,7 +59,8 @@ class Executor:
     Parameters
     ----------
     device:
-        ``"functional"``, ``"rtl"`` or ``"fpga"``; opened when the first program runs.
+        ``"functional"``, ``"rtl"`` or ``"fpga"``, opened when the first program runs; or one that
+        is open.
     stage:
         Called while the machine is built and while programs run.
     port:
@@ -66,11 +68,15 @@ class Executor:
     """
 
     def __init__(
-        self, config: Config, device: str, stage: Stage | None = None, port: str | None = None
+        self,
+        config: Config,
+        device: str | Device,
+        stage: Stage | None = None,
+        port: str | None = None,
     ):
-        self.config, self.device_name, self.stage = config, device, stage
-        self._port = port
-        self._driver: Driver | None = None
+        self.config, self.stage, self._port = config, stage, port
+        self.device_name = device if isinstance(device, str) else type(device).__name__
+        self._driver = None if isinstance(device, str) else Driver(device)
         self._loaded: Program | None = None
         self._checked: Program | None = None
 
@@ -84,15 +90,28 @@ class Executor:
         ProgramError
             When the program has a race (found by the functional device).
         """
-        self._start(program, arrays)
-        return self.read(program.outputs)
+        with self._closing():
+            self._start(program, arrays)
+            return self.read(program.outputs)
+
+    @contextlib.contextmanager
+    def _closing(self) -> Iterator[None]:
+        """Free a device that no longer does what it is told; the next run opens it again."""
+        try:
+            yield
+        except DeviceFault:
+            raise
+        except DeviceError:
+            self.close()
+            raise
 
     def measure(
         self, program: Program, arrays: Mapping[str, np.ndarray]
     ) -> tuple[dict[str, np.ndarray], Run]:
         """As :meth:`run`, and what the device measured."""
-        counters, cycles, events = self._start(program, arrays, record=True)
-        return self.read(program.outputs), Run(counters, events, cycles)
+        with self._closing():
+            counters, cycles, events = self._start(program, arrays, record=True)
+            return self.read(program.outputs), Run(counters, events, cycles)
 
     def read(self, ports: Iterable[Port]) -> dict[str, np.ndarray]:
         """Tensors as they stand in the device's memory, by name, as the user sees them."""

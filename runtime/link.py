@@ -41,6 +41,8 @@ class Link:
         #: What the device says of itself.
         self.identity: Identity = self._greet()
         self._window.room = self.identity.window
+        #: Times that the host has waited for the device.
+        self.turns = 0
 
     @property
     def name(self) -> str:
@@ -130,6 +132,7 @@ class Link:
 
     def _run(self, requests: list[Request]) -> None:
         self._window.run(requests)
+        self.turns += 1
         for request in requests:
             if request.status != Status.OKAY:
                 registers = request.command in (Command.READ_REGISTERS, Command.WRITE_REGISTERS)

@@ -192,7 +192,7 @@ def with_cycles(program: Program, config: Config, run: Run) -> Run:
 
     times = predict(program.instructions, config, program_address=program.program_address)
     events = times.events()
-    if run.cycles is not None:
+    if run.cycles:
         events["cycle"] = events["cycle"] * (run.cycles / times.cycles)
         return Run(run.counters, events, run.cycles)
     counters = {**run.counters, **times.counters()}

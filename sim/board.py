@@ -49,8 +49,8 @@ def build(
         When a tool is missing or a build fails.
     """
     options = Options(flat=True)
-    parts = [_sources(), _HARNESS.read_bytes(), _PRIMITIVES.read_bytes(), str(options.key)]
-    key = verilator.key_of([*parts, description])
+    parts = [_sources(), _HARNESS.read_bytes(), _PRIMITIVES.read_bytes()]
+    key = verilator.key_of([*parts, str(options.key), description])
 
     def make(work: Path) -> None:
         if progress is not None:
