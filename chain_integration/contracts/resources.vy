@@ -81,7 +81,6 @@ STAKE: public(constant(uint256)) = 50 * 10**18  # of the node
 VERIFIER_STAKE: public(constant(uint256)) = 10 * 10**18
 NEEDED: public(constant(uint256)) = 2  # verifiers, where there are so many other nodes
 MAX_VERIFIERS: constant(uint256) = 8
-LEAST_EDGE: constant(uint256) = 256
 MAX_ROW: constant(uint256) = 5 * 1024
 MAX_CLOCK: constant(uint256) = 10**11
 
@@ -114,7 +113,7 @@ def challenge(edge: uint256):
     """
     @notice Ask for a challenge; its seed is the hash of the next block. Locks the sender's stake.
     """
-    assert edge in [256, 512, 1024], "resources: edge must be 256, 512 or 1024"
+    assert edge in [64, 128, 256, 512, 1024], "resources: edge must be 64 to 1024"
     assert self.attempts[msg.sender].deadline == 0, "resources: there is an attempt already"
     assert staticcall registry.working(msg.sender), "resources: not a working node"
     extcall registry.lock(msg.sender, STAKE)
@@ -323,9 +322,11 @@ def _scaled(total: int256, edge: uint256) -> int256:
     """
     @notice The sum over 2**shift, to nearest even, saturated to int8.
     """
-    places: uint256 = 11
-    if edge > LEAST_EDGE:
+    places: uint256 = 10
+    if edge > 256:
         places = 12
+    elif edge > 64:
+        places = 11
     magnitude: uint256 = convert(abs(total), uint256)
     below: uint256 = magnitude >> places
     remainder: uint256 = magnitude - (below << places)

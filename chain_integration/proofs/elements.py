@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 
-from hpu.chain_integration.proofs.layers import INPUT, Kind, Layer, LayerData
+from hpu.chain_integration.proofs.layers import Kind, Layer, LayerData
 from hpu.chain_integration.proofs.merkle import CHUNK, Tree
 
 __all__ = ["NO_TENSOR", "Need", "Shown", "Source", "need", "show"]
@@ -225,8 +225,3 @@ def show(data: LayerData, position: int, x: Source | None, y: Source | None) -> 
         rest.append(shelf.leaf(Source(data.tables, data.table_tree), index))
     paths = tuple(shelf.paths)
     return Shown(shown, spans, weights, weight_spans, b"".join(rest), paths)
-
-
-def is_input(number: int) -> bool:
-    """Whether a tensor's number is that of an input of the network."""
-    return INPUT <= number < NO_TENSOR

@@ -198,11 +198,14 @@ def commit_model(graph: ir.Graph) -> Model:
     UnsupportedError
         When a sum could leave int32.
     HpuError
-        When a contract could not recompute some element of a layer.
+        When a contract could not recompute some element of a layer, or an output is an input.
     """
     check_overflow(graph)
     inputs = tuple(dict.fromkeys(host.tensor for host in graph.inputs))
     outputs = tuple(host.tensor for host in graph.outputs)
+    for name in outputs:
+        if name in inputs:
+            raise HpuError(f"output {name!r} must be computed; it is an input of the network.")
     numbers = {name: INPUT + k for k, name in enumerate(inputs)}
     numbers |= {op.out.name: number for number, op in enumerate(graph.ops)}
     layers = [_layer(op, len(inputs), numbers) for op in graph.ops]

@@ -17,7 +17,6 @@ __all__ = [
     "chunks",
     "fold",
     "range_root",
-    "row_tree",
     "tensor_tree",
     "verify",
 ]
@@ -158,8 +157,3 @@ def chunks(data: bytes) -> list[bytes]:
 def tensor_tree(values: np.ndarray) -> Tree:
     """The tree over the bytes of an array, in C order."""
     return Tree.of(chunks(np.ascontiguousarray(values).tobytes()))
-
-
-def row_tree(values: np.ndarray) -> Tree:
-    """The tree with a leaf for every row of a matrix."""
-    return Tree.of(row.tobytes() for row in np.ascontiguousarray(values))

@@ -37,7 +37,7 @@ __all__ = [
     "wrong_element",
 ]
 
-_LEAST_EDGE, _MOST_EDGE = 256, 1024
+_LEAST_EDGE, _USUAL_EDGE, _MOST_EDGE = 64, 256, 1024
 #: Edge of the product in edges of the array, so that every tile of weights comes several times.
 _TIMES = 2
 #: Rows that are computed again.
@@ -46,8 +46,14 @@ _INPUT, _OUTPUT = "challenge_a", "challenge_ab"
 
 
 def edge_of(config: Config) -> int:
-    """Edge of the square matrices for a machine: several times the array, at least 256."""
-    return min(max(_LEAST_EDGE, _TIMES * max(config.rows, config.cols)), _MOST_EDGE)
+    """Edge of the square matrices for a machine: several times the array, and 256 or more.
+
+    Less where the three matrices would take more than half of the memory's addresses.
+    """
+    edge = min(max(_USUAL_EDGE, _TIMES * max(config.rows, config.cols)), _MOST_EDGE)
+    while edge > _LEAST_EDGE and 6 * edge**2 > 1 << config.addr_bits:
+        edge //= 2
+    return edge
 
 
 def seed_of(block_hash: bytes, node: str) -> bytes:
@@ -62,7 +68,7 @@ class Challenge:
     Raises
     ------
     ValueError
-        When the edge is not a power of two from 256 to 1024.
+        When the edge is not a power of two from 64 to 1024.
     """
 
     seed: bytes
@@ -71,7 +77,7 @@ class Challenge:
     def __post_init__(self) -> None:
         power = self.edge & (self.edge - 1) == 0
         if not (power and _LEAST_EDGE <= self.edge <= _MOST_EDGE):
-            raise ValueError(f"edge must be a power of two from 256 to 1024, not {self.edge!r}")
+            raise ValueError(f"edge must be a power of two from 64 to 1024, not {self.edge!r}")
 
     @functools.cached_property
     def a(self) -> np.ndarray:

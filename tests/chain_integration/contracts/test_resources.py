@@ -87,7 +87,7 @@ def world():
     return World()
 
 
-@pytest.mark.parametrize("edge", [256, 512, 1024])
+@pytest.mark.parametrize("edge", [64, 128, 256, 512, 1024])
 def test_the_contract_has_the_same_matrices(world, edge):
     challenge = Challenge(b"\x5a" * 32, edge)
     product = challenge.product()
@@ -95,7 +95,7 @@ def test_the_contract_has_the_same_matrices(world, edge):
     rng = np.random.default_rng(edge)
     half = 1 << (challenge.shift - 1)
     ties = np.argwhere((product & (2 * half - 1) == half) & (abs(output) < 127))[:8].tolist()
-    assert len(ties) == 8
+    assert ties
     for row, col in [(0, 0), (edge - 1, edge - 1), *ties, *rng.integers(0, edge, (6, 2)).tolist()]:
         found = world.resources.call("element", challenge.seed, edge, row, col)
         assert found == (product[row, col], output[row, col])
@@ -195,7 +195,7 @@ def test_the_answer_to_another_challenge(world):
 
 def test_what_is_refused(world):
     node, one, *_ = world.nodes
-    with pytest.raises(RevertedError, match="edge must be 256, 512 or 1024"):
+    with pytest.raises(RevertedError, match="edge must be 64 to 1024"):
         world.resources.send(node, "challenge", 16)
     with pytest.raises(RevertedError, match="there is no challenge"):
         world.resources.send(node, "commit", b"r" * 32, b"u" * 32, 1, 1)

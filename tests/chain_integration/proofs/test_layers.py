@@ -86,12 +86,19 @@ def _conv(shape, cout, kernel, **more):
             lambda: _conv((1, 12, 12, 512), 512, (12, 12), groups=512),
             "the bytes that it needs of one tensor must be at most 32,768, not 36,864",
         ),
+        (lambda: _through(), "output 't0' must be computed; it is an input"),
         (lambda: _wide(), "weights of an output channel must be within 256 steps"),
     ],
 )
 def test_what_no_contract_can_decide_is_refused(graph, reason):
     with pytest.raises(HpuError, match=reason):
         commit_model(graph())
+
+
+def _through():
+    b = Builder(1)
+    x = b.input(1, 2, 2, 2)
+    return b.graph(b.unary(x), x)
 
 
 def _wide():

@@ -107,5 +107,3 @@ def test_tensors_are_cut_into_chunks():
     assert merkle.chunks(data) == [data[:256], data[256:] + bytes(212)]
     assert merkle.chunk_count(300) == 2
     assert merkle.tensor_tree(values).root == merkle.Tree.of(merkle.chunks(data)).root
-    square = np.arange(9, dtype="<i4").reshape(3, 3)
-    assert merkle.row_tree(square).root == merkle.Tree.of([r.tobytes() for r in square]).root

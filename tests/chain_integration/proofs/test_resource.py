@@ -53,6 +53,7 @@ def test_matrices_are_the_words_highest_byte_first():
 
 def test_edges_and_the_challenge():
     assert [edge_of(by_name(name)) for name in ("lab-16", "hai-v1")] == [256, 512]
+    assert [edge_of(dataclasses.replace(LAB, addr_bits=n)) for n in (18, 17, 16)] == [128, 128, 64]
     challenge = Challenge(SEED, 256)
     exact = challenge.a.astype(np.int64) @ challenge.b_columns.astype(np.int64).T
     assert np.array_equal(challenge.product(), exact)
@@ -60,7 +61,7 @@ def test_edges_and_the_challenge():
     assert np.array_equal(challenge.output(challenge.product()), scaled)
     assert (abs(scaled) == 127).mean() < 0.02 < scaled.std()
     for edge in (16, 300, 2048):
-        with pytest.raises(ValueError, match="edge must be a power of two from 256 to 1024"):
+        with pytest.raises(ValueError, match="edge must be a power of two from 64 to 1024"):
             Challenge(SEED, edge)
 
 
