@@ -232,7 +232,7 @@ def test_nobody_signs_for_the_zero_address(trade):
     nobody = dataclasses.replace(order, buyer=zero)
     accepted = dataclasses.replace(trade.acceptance(order, trade.nodes[0]))
     arguments = list(trade.match_arguments(order, [accepted]))
-    arguments[0], arguments[1] = nobody.values, b"\x01" * 64 + b"\x1b"
+    arguments[0], arguments[1] = nobody.values, b"\x00" * 64 + b"\x1b"  # recovers nobody
     with refused("buyer's signature is wrong"):
         send(trade, arguments)
 
