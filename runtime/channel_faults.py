@@ -9,6 +9,10 @@ from hpu.sim.board import BoardSimulation
 __all__ = ["FaultyChannel", "SimulatedChannel"]
 
 
+#: Cycles without a byte that are a pause.
+_PAUSE = 2_000
+
+
 class SimulatedChannel:
     """The line of a simulated board, in the board's own time: ``clock_hz`` cycles a second."""
 
@@ -24,12 +28,14 @@ class SimulatedChannel:
         self._board.write(data)
 
     def read(self, timeout: float) -> bytes:
-        end = self._board.cycle + max(1, round(timeout * self._clock_hz))
-        while self._board.cycle < end:
-            self._board.run(end - self._board.cycle)
-            if data := self._board.read():
-                return data
-        return b""
+        """Up to the end of a frame or a pause, so that a recording has few lines."""
+        data, left = b"", max(1, round(timeout * self._clock_hz))
+        while left > 0 and not data.endswith(b"\0"):
+            left -= self._board.run(min(left, _PAUSE) if data else left)
+            if not (more := self._board.read()):
+                break
+            data += more
+        return data
 
     def close(self) -> None:
         self._board.close()

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from pathlib import Path
 
 import pytest
 from tests.link_twin import LinkTwin, TwinChannel, cobs, frame, request, uncobs
@@ -299,6 +300,26 @@ def test_recordings_replay(tmp_path):
     assert channel.done
     with pytest.raises(DeviceError, match=re.escape(f"{path} was sent something else at line 1")):
         Link(ReplayChannel(path), session=7)
+
+
+def short_work(link: Link) -> list:
+    """What is in the transcript that is kept."""
+    link.write_memory(3, bytes(range(256)) * 8)
+    found = [link.read_memory(0, 2000), link.read_registers(0, 2)]
+    link.write_register(PROGRAM_LOW, 0xC0FFEE)
+    return [*found, link.read_registers(PROGRAM_LOW, 1)]
+
+
+def test_a_transcript_of_a_faulty_line_replays():
+    """Recorded at the device in RTL, with frames damaged, lost and repeated."""
+    channel = ReplayChannel(Path(__file__).parent / "transcripts" / "faulty_line.jsonl")
+    link = Link(channel, session=8)
+    memory, constants, written = short_work(link)
+    assert memory == bytes(3) + (bytes(range(256)) * 8)[:1997]
+    assert constants == [csr.MAGIC, 2]
+    assert written == [0xC0FFEE]
+    assert link.traffic.repeated and link.traffic.damaged
+    assert channel.done
 
 
 def test_a_replay_that_ends_is_told(tmp_path):
