@@ -25,11 +25,10 @@ from hpu.chain_integration.chain.deploy import Deployment, load
 from hpu.chain_integration.chain.errors import RevertedError
 from hpu.chain_integration.client import HAI, Client
 from hpu.chain_integration.demo_processes import Processes, fund
-from hpu.chain_integration.roles.base import WATCHED
 from hpu.chain_integration.roles.dashboard import hai
-from hpu.chain_integration.roles.history import Event, History
-from hpu.chain_integration.roles.journal import Journal
-from hpu.chain_integration.roles.ledger import Ledger, State, Watcher
+from hpu.chain_integration.roles.history import History
+from hpu.chain_integration.roles.ledger import Ledger, State
+from hpu.chain_integration.roles.telling import Telling
 from hpu.runtime.errors import HpuError
 
 __all__ = ["Demo", "main"]
@@ -67,10 +66,6 @@ class Demo:
         self.contracts: Deployment = load(self.connection, self.addresses)
         self.names = [*_NODES, "retriever", "buyer"]
         self.accounts: dict[str, LocalAccount] = {}
-        self.history = History()
-        journal = Journal(":memory:")
-        watched = [self.contracts[name] for name in WATCHED]
-        self._watcher = Watcher(self.connection, watched, journal)
 
     def ledger(self, name: str) -> Ledger:
         """The chain as an account of the demo sees it."""
@@ -152,11 +147,7 @@ class Demo:
 
     def told(self) -> History:
         """What happened so far, from the chain's events."""
-        for events in self._watcher.poll():
-            for event in events:
-                when = self.connection.block(event.block)["timestamp"]
-                self.history.take(Event(event.name, event.fields, event.block, when))
-        return self.history
+        return Telling(self.ledger("buyer")).update()
 
 
 def order_right(demo: Demo, client: Client, model: bytes, images: np.ndarray) -> bool:

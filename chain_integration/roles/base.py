@@ -7,7 +7,7 @@ from typing import Any
 from hpu.chain_integration.chain.contract import Event
 from hpu.chain_integration.chain.errors import ChainError, RevertedError, UnreachableError
 from hpu.chain_integration.roles.journal import Journal
-from hpu.chain_integration.roles.ledger import Job, Ledger, State, Watcher
+from hpu.chain_integration.roles.ledger import WATCHED, Job, Ledger, State, Watcher
 from hpu.chain_integration.roles.metrics import Metrics
 from hpu.chain_integration.roles.orders import Order
 from hpu.chain_integration.roles.quarrel import call_time
@@ -21,8 +21,6 @@ __all__ = ["BUSY", "Role", "contest", "held", "open_order", "order_name", "tend"
 BOND_RATE, STAKE_FACTOR = 500, 2
 #: Status of a refusal that may be another one soon.
 BUSY = 503
-#: Contracts whose events roles follow.
-WATCHED = ("registry", "market", "sampling", "resources", "disputes")
 
 
 def order_name(order: bytes) -> str:
@@ -107,9 +105,10 @@ class Role:
         contracts = ledger.contracts
         self._watcher = Watcher(
             ledger.connection,
-            [contracts[name] for name in WATCHED if name in contracts.contracts],
+            [contracts[name] for name in WATCHED],
             journal,
             confirmations=ledger.connection.confirmations,
+            first=contracts.block,
         )
         self.metrics = Metrics(self.name)
         self.log = logging.getLogger(f"hpu.{self.name}")

@@ -32,7 +32,14 @@ from hpu.chain_integration.roles.engine import Network, model_document, read_net
 from hpu.chain_integration.roles.ledger import Job, Result, State
 from hpu.chain_integration.roles.orders import Order
 from hpu.chain_integration.store.cid import ContentError, cid_text
-from hpu.chain_integration.store.http import PeerError, RefusalError, Request, call, fetch
+from hpu.chain_integration.store.http import (
+    MALFORMED,
+    PeerError,
+    RefusalError,
+    Request,
+    call,
+    fetch,
+)
 from hpu.chain_integration.store.seal import Reader, SealError, new_key, open_sealed, seal, wrap
 from hpu.runtime.errors import HpuError
 from hpu.runtime.source import configuration
@@ -148,14 +155,16 @@ class Buyer(Role):
         for url in self.retrievers:
             try:
                 found = call(self.wire, url, "POST", "/candidates", order.to_json())
-            except (PeerError, RefusalError) as error:
+                rows = [(row["address"], self.ledger.node(row["address"])) for row in found]
+                addresses = {address: wrap(key, row.key).hex() for address, row in rows}
+            except MALFORMED:
+                problem = f"{url} proposes what are no nodes"
+                continue
+            except HpuError as error:
                 problem = str(error).rstrip(".")
                 continue
-            addresses = [str(row["address"]) for row in found]
             if len(addresses) >= order.redundancy:
-                return {
-                    address: wrap(key, self.ledger.node(address).key).hex() for address in addresses
-                }
+                return addresses
             problem = f"only {len(addresses)} suppliers would take it"
         raise BuyerError(f"the order cannot be placed: {problem}.")
 
@@ -204,7 +213,7 @@ class Buyer(Role):
                 continue
             try:
                 self._post(url, data)
-            except (PeerError, RefusalError) as error:
+            except (PeerError, RefusalError, *MALFORMED) as error:
                 self.log.info("order %s at %s: %s", name[:10], url, error)
                 continue
             if since is None:

@@ -28,6 +28,8 @@ from hpu.runtime.program import Port, Program
 __all__ = ["Engine", "Network", "Work", "model_document", "read_network"]
 
 Tensors = dict[str, np.ndarray]
+#: Images of one order at most; a buyer of more places several.
+MAX_BATCH = 512
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,7 +143,10 @@ def _read(_digest: bytes, document: _Document, config: Config) -> Network:
     fields = decode(document.data)
     if not isinstance(fields, dict) or not isinstance(fields.get("onnx"), bytes):
         raise ContentError("a model's document must hold an ONNX file and a batch.")
-    proto, batch = read_quantised(fields["onnx"]), fields.get("batch")
+    batch = fields.get("batch")
+    if not isinstance(batch, int) or not 1 <= batch <= MAX_BATCH:
+        raise ContentError(f"the batch must be 1 to {MAX_BATCH}, not {batch!r}.")
+    proto = read_quantised(fields["onnx"])
     model = commit_model(import_graph(proto, batch))
     graph = import_graph(proto, batch)  # the compiler changes it
     program = compile_graph(graph, config, keep=True)

@@ -17,12 +17,24 @@ from hpu.chain_integration.roles.history import STATES
 from hpu.chain_integration.roles.journal import Journal
 from hpu.chain_integration.roles.orders import Domain
 
-__all__ = ["Clock", "Job", "Ledger", "NodeRow", "Result", "Share", "State", "Watcher"]
+__all__ = [
+    "WATCHED",
+    "Clock",
+    "Job",
+    "Ledger",
+    "NodeRow",
+    "Result",
+    "Share",
+    "State",
+    "Watcher",
+]
 
 #: Blocks whose events are asked for at once.
 _SPAN = 2_000
 #: Blocks back to which a fork is followed.
 _DEPTH = 10_000
+#: Contracts whose events roles follow.
+WATCHED = ("registry", "market", "sampling", "resources", "disputes")
 
 
 class State:
@@ -261,6 +273,8 @@ class Watcher:
     ----------
     confirmations:
         Blocks that must follow a block before its events are told.
+    first:
+        The first block that is read.
     """
 
     def __init__(
@@ -270,9 +284,10 @@ class Watcher:
         journal: Journal,
         *,
         confirmations: int = 0,
+        first: int = 0,
     ):
         self._connection, self._contracts, self._journal = connection, contracts, journal
-        self._confirmations = confirmations
+        self._confirmations, self._before = confirmations, first - 1
 
     def poll(self) -> Iterator[list[Event]]:
         """New events, a span of blocks after the other; a span is noted when the next is asked for.
@@ -311,7 +326,7 @@ class Watcher:
                 self._journal.drop_blocks(number)
                 return number
         self._journal.drop_blocks(-1)
-        return -1
+        return self._before
 
     def _hash(self, number: int) -> bytes:
         return bytes.fromhex(self._connection.block(number)["hash"][2:])

@@ -23,7 +23,7 @@ from hpu.chain_integration.proofs.resource import (
 from hpu.chain_integration.proofs.usage import check_usage, read_usage
 from hpu.chain_integration.roles.content import usage_cid
 from hpu.chain_integration.store.cid import ContentError, cid_text, parse_cid
-from hpu.chain_integration.store.http import PeerError, RefusalError, call, fetch
+from hpu.chain_integration.store.http import MALFORMED, PeerError, RefusalError, call, fetch
 from hpu.runtime.errors import HpuError
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Proving:
             proof = self._fetch(data, attempt)
         except (PeerError, RefusalError):
             return  # it may answer later
-        except HpuError as error:
+        except (HpuError, *MALFORMED) as error:
             self._pass(name, data, str(error))
             return
         self._judge(name, data, attempt, proof)

@@ -17,11 +17,11 @@ from hpu.chain_integration.chain.errors import RevertedError
 from hpu.chain_integration.roles.base import BUSY, STAKE_FACTOR, Role, held, open_order, tend
 from hpu.chain_integration.roles.content import Content
 from hpu.chain_integration.roles.dashboard import dashboard
-from hpu.chain_integration.roles.history import Event as Told
-from hpu.chain_integration.roles.history import History
 from hpu.chain_integration.roles.ledger import NodeRow, State
 from hpu.chain_integration.roles.orders import Acceptance, Order, OrderError
+from hpu.chain_integration.roles.telling import Telling
 from hpu.chain_integration.store.http import (
+    MALFORMED,
     PeerError,
     RefusalError,
     Reply,
@@ -91,7 +91,7 @@ class Retriever(Role):
     def __init__(self, *, url: str, stopwatch: Callable[[], float] = time.monotonic, **common: Any):
         super().__init__(**common)
         self.url, self._stopwatch = url, stopwatch
-        self.history = History()
+        self.telling = Telling(self.ledger)
         self._delays: dict[str, float] = {}
         self._nodes: dict[str, NodeRow] = {}
         self._stale: set[str] = set()
@@ -112,7 +112,8 @@ class Retriever(Role):
         if request.path == "/nodes":
             return reply_json([self._row(*row) for row in self.nodes()])
         if request.path == "/":
-            return Reply(dashboard(self.history, "HAI network").encode(), type="text/html")
+            page = dashboard(self.telling.history, "HAI network")
+            return Reply(page.encode(), type="text/html")
         return super().answer(request)
 
     def _blob(self, request: Request) -> Reply:
@@ -193,9 +194,7 @@ class Retriever(Role):
     # The chain.
 
     def take(self, event: Event) -> None:
-        """Tell the dashboard's history, and note matches."""
-        time_of_block = self.ledger.connection.block(event.block)["timestamp"]
-        self.history.take(Told(event.name, event.fields, event.block, time_of_block))
+        """Note matches, and which rows of the resource table are not as they were."""
         if event.name == "Matched":
             self.journal.move("order", event["id"].hex(), "open", "matched")
         elif event.address == self.ledger.contracts["registry"].address:
@@ -203,6 +202,7 @@ class Retriever(Role):
 
     def advance(self) -> None:
         """Match open orders, and see to it that matched ones end."""
+        self.telling.update()
         self.each("order", ("new",), self._wait)
         self.each("order", ("open",), self._match)
         self.each("order", ("matched",), self._tend)
@@ -216,7 +216,8 @@ class Retriever(Role):
             self.journal.move("order", name, "new", "open")
 
     def _fail(self, name: str, before: str, reason: str) -> None:
-        self.journal.move("order", name, before, "failed", reason=reason)
+        if self.journal.move("order", name, before, "failed", reason=reason):
+            self._forget(name)
         self.log.info("order %s failed: %s", name[:10], reason)
 
     def _match(self, name: str, data: dict[str, Any]) -> None:
@@ -260,6 +261,8 @@ class Retriever(Role):
         except PeerError as error:
             data["refused"][address] = str(error)
             self._delays[address] = max(1.0, 2 * self._delays.get(address, 0.0))
+        except MALFORMED:
+            data["refused"][address] = "its answer is none."
         else:
             passed = self._stopwatch() - started
             self._delays[address] = (3 * self._delays.get(address, passed) + passed) / 4
@@ -310,11 +313,18 @@ class Retriever(Role):
         else:
             self.journal.note("order", name, accepted={}, asked={})
 
+    def _forget(self, name: str) -> None:
+        """Delete the content of an order that is over."""
+        known = self.journal.get("order", name)
+        for cid in known[1]["content"].values() if known else ():
+            self.store.delete(cid)
+
     def _tend(self, name: str, _data: dict[str, Any]) -> None:
         order = bytes.fromhex(name)
         job = self.ledger.job(order)
         if job.state in State.ENDS:
             self.journal.move("order", name, "matched", "done", ended=State.text(job.state))
+            self._forget(name)
         else:
             tend(self.ledger, order, job, self.ledger.now())
 
@@ -338,7 +348,7 @@ def _keys(found: Any) -> dict[str, str]:
     """
     if not isinstance(found, dict) or not 0 < len(found) <= CANDIDATES:
         raise RefusalError(f"an order's key must be wrapped for 1 to {CANDIDATES} suppliers.")
-    return {str(address): str(wrapped) for address, wrapped in found.items()}
+    return {str(address): bytes.fromhex(wrapped).hex() for address, wrapped in found.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -192,6 +192,7 @@ class Supplier(Verifier):
         super().advance()
         self.each("order", ("checking",), self._check)
         self.each("order", ("accepted",), self._lapse)
+        self.each("order", ("lapsed",), self._drop)
         self.each("order", ("matched", "computed", "committed", "revealed"), self._pursue)
         self.collect_earnings(self.terms.withdraw)
 
@@ -224,7 +225,9 @@ class Supplier(Verifier):
         self._accept(name, data, "checking")
 
     def _refuse(self, name: str, reason: str) -> None:
-        self.journal.move("order", name, "checking", "refused", reason=reason)
+        for before in ("checking", "lapsed"):
+            if self.journal.move("order", name, before, "refused", reason=reason):
+                self._forget(name)
         self.log.info("order %s refused: %s", name[:10], reason)
 
     def _accept(self, name: str, data: dict[str, Any], before: str) -> None:
@@ -242,6 +245,10 @@ class Supplier(Verifier):
         """Free the place of an order that nobody matched in time."""
         if self._is_over(data) and self.ledger.job(bytes.fromhex(name)).state == 0:
             self.journal.move("order", name, "accepted", "lapsed")
+
+    def _drop(self, name: str, data: dict[str, Any]) -> None:
+        if self.ledger.now() > int(data["order"]["expiry"]):
+            self._refuse(name, "the order has expired.")
 
     def _is_over(self, data: dict[str, Any]) -> bool:
         return self.ledger.now() > int(data["acceptance"]["acceptance"]["expiry"])
@@ -265,7 +272,14 @@ class Supplier(Verifier):
 
     def _finish(self, name: str) -> None:
         for before in ("matched", "computed", "committed", "revealed"):
-            self.journal.move("order", name, before, "done")
+            if self.journal.move("order", name, before, "done"):
+                self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        """Delete model and input of an order that is over; the result is kept for its buyer."""
+        known = self.journal.get("order", name)
+        for cid in known[1]["content"].values() if known else ():
+            self.store.delete(cid)
 
     def _deliver(self, name: str, data: dict[str, Any], order: bytes) -> None:
         """Compute, and commit to the result; a device that cannot makes the node give up."""

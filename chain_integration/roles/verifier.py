@@ -19,15 +19,15 @@ from hpu.chain_integration.proofs.usage import check_usage, read_usage
 from hpu.chain_integration.roles.base import Role
 from hpu.chain_integration.roles.content import INPUT, MODEL, decode_tensors, usage_cid
 from hpu.chain_integration.roles.engine import Engine, Work
+from hpu.chain_integration.roles.grouping import Grouping
 from hpu.chain_integration.roles.jobs import Immediate, Jobs
 from hpu.chain_integration.roles.ledger import Result, State
 from hpu.chain_integration.roles.orders import KeyRequest
 from hpu.chain_integration.roles.proving import Proving
 from hpu.chain_integration.roles.quarrel import play
-from hpu.chain_integration.store.cid import ContentError, parse_cid
+from hpu.chain_integration.store.cid import parse_cid
 from hpu.chain_integration.store.http import (
-    PeerError,
-    RefusalError,
+    MALFORMED,
     Reply,
     Request,
     answer_blob,
@@ -35,7 +35,7 @@ from hpu.chain_integration.store.http import (
     fetch,
     reply_json,
 )
-from hpu.chain_integration.store.seal import Reader, SealError, open_sealed
+from hpu.chain_integration.store.seal import Reader, open_sealed
 from hpu.hw.config import CONFIGS, Config
 from hpu.runtime.errors import HpuError
 
@@ -80,7 +80,7 @@ class Verifier(Role):
         self.engine, self.jobs = engine, jobs or Immediate()
         self._checker = functools.cache(checker)
         self.reader = Reader(bytes(self.ledger.account.key))
-        self.proving = Proving(self)
+        self.proving, self.grouping = Proving(self), Grouping(self)
 
     def answer(self, request: Request) -> Reply:
         """Give the rows of the last resource proof, and content by its hash."""
@@ -99,6 +99,7 @@ class Verifier(Role):
     def advance(self) -> None:
         """Check what this node was drawn for; prove what its device can do, and check others."""
         self.proving.advance()
+        self.grouping.advance()
         self.each("check", ("drawn",), self._verify)
         self.each("check", ("disputed",), self._dispute)
 
@@ -210,13 +211,6 @@ class Verifier(Role):
                 }
                 model = open_sealed(key, sealed[MODEL], MODEL)
                 return model, decode_tensors(open_sealed(key, sealed[INPUT], INPUT))
-            except (
-                PeerError,
-                RefusalError,
-                ContentError,
-                SealError,
-                KeyError,
-                ValueError,
-            ) as error:
+            except (HpuError, *MALFORMED) as error:
                 self.log.info("order %s at %s: %s", order.hex()[:10], url, error)
         return None

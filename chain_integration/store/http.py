@@ -23,6 +23,7 @@ from hpu.chain_integration.store.cid import check_content, cid_text, parse_cid
 from hpu.runtime.errors import HpuError
 
 __all__ = [
+    "MALFORMED",
     "Handler",
     "HttpWire",
     "LocalWire",
@@ -87,6 +88,8 @@ class Reply:
 
 
 Handler = Callable[[Request], Reply]
+#: What reading a message raises whose parts are missing or of other types.
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError)
 
 
 class Wire(Protocol):
@@ -118,6 +121,8 @@ def answered(handler: Handler, request: Request) -> Reply:
         return reply_json({"error": str(error)}, 507)
     except HpuError as error:
         return reply_json({"error": str(error)}, 400)
+    except MALFORMED:
+        return reply_json({"error": "the message is not of the form that is expected."}, 400)
 
 
 def call(wire: Wire, url: str, method: str, path: str, value: Any = None) -> Any:

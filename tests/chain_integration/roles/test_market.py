@@ -9,6 +9,7 @@ from tests.chain_integration.roles.granted import GrantedMarket
 import hpu
 from hpu.chain_integration.proofs.trace import Trace
 from hpu.chain_integration.roles.buyer import BuyerError, Wish
+from hpu.chain_integration.roles.content import sealed_cid
 from hpu.chain_integration.roles.engine import Engine, Work
 from hpu.chain_integration.roles.ledger import State
 from hpu.chain_integration.roles.local import HAI, LocalMarket
@@ -18,6 +19,7 @@ from hpu.chain_integration.store.http import (
     RefusalError,
     Request,
     call,
+    reply_json,
 )
 from hpu.hw.config import CONFIGS
 
@@ -104,14 +106,14 @@ def test_an_order_is_computed_paid_and_right(market, engine, model, inputs, redu
     suppliers = [market.roles[f"s{k}"] for k in range(3)]
     paid = [supplier.ledger.balance() for supplier in suppliers]
     market.step()
-    payments = market.roles["retriever"].history.payments
+    payments = market.roles["retriever"].telling.history.payments
     workers = [payment.account for payment in payments if payment.reason == "work"]
     assert len(workers) == redundancy
     assert suppliers[0].ledger.address in workers  # the cheapest
     fees = buyer.ledger.balance() + sum(paid) + market.roles["retriever"].ledger.balance()
     assert 0 < 10_000 * HAI - fees < HAI  # the rest is the treasury's
     nothing_locked(market)
-    history = market.roles["retriever"].history
+    history = market.roles["retriever"].telling.history
     assert {proof.kind for proof in history.proofs} >= {"transaction", "space-time", "result"}
     assert market.wire.request("local:retriever", Request("GET", "/")).type == "text/html"
     assert (
@@ -383,3 +385,58 @@ def test_no_key_and_no_content_is_written_in_clear(market, engine, model, inputs
         assert not any(secret in content for content in files)
         assert secret.hex() not in caplog.text
     assert Order.from_json(data["order"]).buyer == buyer.ledger.address
+
+
+def test_messages_of_no_form_are_refused(market, engine, model, inputs):
+    market.supplier("s0", engine)
+    order = market.roles["buyer"].submit(model, {"x": inputs}, WISH)
+    message = message_of(market, order)
+    for bad in ([], None, 5, {"order": []}, message | {"keys": {"x": 1, "y": None}, "url": 3}):
+        for to, path in (("retriever", "/orders"), ("s0", "/offers"), ("retriever", "/candidates")):
+            with pytest.raises(RefusalError):
+                post(market, bad, to, path)
+    assert market.run(lambda: buyer_state(market, order) == "done")
+
+
+@pytest.mark.parametrize(
+    "answer", [[], {}, {"state": "accepted"}, {"state": "accepted", "acceptance": 3}]
+)
+def test_a_supplier_that_answers_nonsense_is_passed_over(market, engine, model, inputs, answer):
+    for name, price in (("s0", HAI), ("s1", 2 * HAI)):
+        market.supplier(name, engine, price=price)
+    market.wire.handlers["local:s0"] = lambda _request: reply_json(answer)
+    order = market.roles["buyer"].submit(model, {"x": inputs}, WISH)
+    assert market.run(lambda: buyer_state(market, order) == "done", seconds=60)
+    assert list(market.roles["buyer"].ledger.results(order)) == [market.roles["s1"].ledger.address]
+
+
+def test_content_of_orders_that_are_over_is_deleted(market, engine, model, inputs):
+    market.supplier("s0", engine)
+    order = market.roles["buyer"].submit(model, {"x": inputs}, WISH)
+    assert market.run(lambda: buyer_state(market, order) == "done")
+    market.run(lambda: False, turns=2)
+    assert market.roles["retriever"].store.size == 0
+    result = market.roles["buyer"].ledger.results(order)
+    (sealed,) = [sealed_cid(each.sealed) for each in result.values()]
+    assert sealed in market.roles["s0"].store and len(list(market.roles["s0"].store)) == 2
+
+
+# Groups.
+
+
+def test_the_keeper_of_a_group_is_replaced_when_it_vanishes(market, engine):
+    for name in ("s0", "s1", "s2"):
+        market.supplier(name, engine)
+    region = b"here".ljust(32, b"\0")
+    groups = market.contracts["groups"]
+    market.run(lambda: False, turns=4, seconds=400)
+    first = groups.call("groups", region)
+    names = {market.roles[name].ledger.address: name for name in ("s0", "s1", "s2")}
+    assert set(groups.call("members", region)) == set(names)
+    assert first["book"] != bytes(32) and first["beat"] > first["since"]
+    measured = [groups.call("time_between", a, b)[0] for a in names for b in names if a != b]
+    assert all(measured)
+    market.stop(names[first["keeper"]])
+    market.run(lambda: False, turns=6, seconds=400)
+    second = groups.call("groups", region)
+    assert second["keeper"] != first["keeper"] and second["keeper"] in names
