@@ -99,12 +99,15 @@ def force_option() -> Decorator:
     )
 
 
-def print_fallbacks(placed: "Sequence[Placement]") -> None:
-    """Print where every node runs, when the host runs a part or would run one faster."""
+def print_fallbacks(placed: "Sequence[Placement]", device: str = "functional") -> None:
+    """Print where every node runs, when the host runs a part or would run one faster.
+
+    Next to a board any host is faster, and nobody asked for it: only its own part counts there.
+    """
     from hpu.runtime.cli_tables import placement_table
 
     host = sum(entry.on_host for entry in placed)
-    slow = sum(bool(entry.note) for entry in placed)
+    slow = sum(bool(entry.note) for entry in placed) if device != "fpga" else 0
     if not host and not slow:
         return
     console().print(placement_table(placed))

@@ -57,7 +57,7 @@ def profile(
         session = InferenceSession(model, progress=progress, **options)
         feeds = _feeds(session, source, options["batch"])
         measured = measure_network(session, feeds)
-    print_fallbacks(session.placements)
+    print_fallbacks(session.placements, session.device)
     measured.write(model.name, json_path=json_path, html_path=html_path, trace_path=trace_path)
     _print(measured.profile(model.name), [json_path, html_path, trace_path])
 

@@ -63,7 +63,7 @@ def _print(
 ) -> None:
     from hpu.runtime.cli_tables import outputs_table
 
-    print_fallbacks(session.placements)
+    print_fallbacks(session.placements, session.device)
     console().print(outputs_table(results))
     where = f", written to [bold]{output}[/]" if output else ""
     console().print(
