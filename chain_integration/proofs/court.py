@@ -6,6 +6,7 @@ from hpu.chain_integration.chain.compile import compiled
 from hpu.chain_integration.chain.connect import connect
 from hpu.chain_integration.chain.contract import Event, create
 from hpu.chain_integration.proofs.bisect import Accused, Challenger, Turn, next_move
+from hpu.chain_integration.proofs.elements import need, show
 from hpu.chain_integration.proofs.trace import Trace
 
 __all__ = ["Court", "Verdict"]
@@ -85,6 +86,15 @@ class Court:
         verdict = self.market.call("verdicts", order)
         guilty = "accused" if verdict["guilty"] == self.accused.address else "challenger"
         return Verdict(guilty, verdict["proven"], tuple(spent))
+
+    def element(self, trace: Trace, number: int, position: int) -> int:
+        """What the contract makes of an element of a layer from the inputs that a trace has."""
+        data = trace.model.layers[number]
+        wanted = need(data, position)
+        x, y = trace.source(wanted.x), trace.source(wanted.y)
+        roots = [bytes(32) if source is None else source.tree.root for source in (x, y)]
+        shown = show(data, position, x, y).values()
+        return self.machine.call("compute", data.layer.values(), position, *roots, shown)[0]
 
     def timeout(self, order: bytes) -> tuple[str, int]:
         """Let the time of the next move run out and say so."""
