@@ -151,8 +151,8 @@ class Connection:
                 )
 
     def advance(self, seconds: int) -> None:
-        """Let a development chain's clock gain ``seconds`` and mine a block."""
-        self.request("evm_increaseTime", seconds)
+        """Mine a block on a development chain, ``seconds`` later than it would have been."""
+        self.request("evm_setNextBlockTimestamp", self.time() + 1 + seconds)
         self.request("evm_mine")
 
     def mine(self, count: int = 1) -> None:

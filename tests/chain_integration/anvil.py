@@ -46,7 +46,10 @@ def _install(folder: Path, package: str) -> None:
 
 @contextlib.contextmanager
 def running() -> Iterator[Connection]:
-    """A new anvil on a free port of the loopback, while the block runs."""
+    """A new anvil on a free port of the loopback, while the block runs.
+
+    Its clock is virtual, as that of the chain in process: a second passes with each block.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -54,7 +57,9 @@ def running() -> Iterator[Connection]:
     command += ["--hardfork", "cancun", "--base-fee", "1000000000"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        yield _connected(f"http://127.0.0.1:{port}")
+        connection = _connected(f"http://127.0.0.1:{port}")
+        connection.request("anvil_setBlockTimestampInterval", 1)
+        yield connection
     finally:
         process.terminate()
         process.wait()

@@ -11,7 +11,7 @@ from web3.utils.address import get_create_address
 
 from hpu.chain_integration.chain.abi import Interface
 from hpu.chain_integration.chain.compile import Artifact, compiled, compiled_source
-from hpu.chain_integration.chain.connect import connect
+from hpu.chain_integration.chain.connect import Connection, connect
 from hpu.chain_integration.chain.contract import Contract, Receipt
 from hpu.chain_integration.chain.send import sender_of
 from hpu.chain_integration.roles.orders import Acceptance, Domain, Order
@@ -108,9 +108,9 @@ class Marketplace:
     """The contracts, and accounts with tokens: everybody approved registry and market."""
 
     folder: Path
+    chain: Connection = dataclasses.field(default_factory=connect)
 
     def __post_init__(self) -> None:
-        self.chain = connect()
         self.keys = {account.address: account for account in self.chain.accounts()}
         self.accounts = list(self.keys)
         self.deployer, self.treasury, self.buyer, self.retriever, *self.nodes = self.accounts
