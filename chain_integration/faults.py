@@ -228,7 +228,7 @@ class Experiment:
         market, shared = self._market, {"fault_of": self._faults.get, "killed": set()}
         price = 10**8 * HAI
         for number in range(suppliers):
-            market.supplier(
+            node = market.supplier(
                 f"supplier{number}",
                 engine,
                 price=price + number * price // 50,
@@ -237,6 +237,7 @@ class Experiment:
                 kind=type("Supplier", (_Supplier,), dict(shared)),
                 checker=lambda _config: engine,
             )
+            node.ledger.deposit(1000 * HAI)  # for the bonds of challenges
         for number in range(2):
             market.verifier(f"verifier{number}", engine, stake=5000)
             market.retriever(f"retriever{number}", kind=type("R", (_Retriever,), dict(shared)))

@@ -137,7 +137,10 @@ class Verifier(Role):
     def _judge(self, name: str, order: bytes, results: dict[str, Result], work: Work) -> None:
         """The results are right; agree when what the suppliers say they used is, too."""
         for supplier, result in results.items():
-            problem = self._usage_problem(order, supplier, result, work)
+            try:
+                problem = self._usage_problem(order, supplier, result, work)
+            except PeerError:
+                return  # it may answer later
             if problem:
                 self.log.warning("order %s, usage of %s: %s", name[:10], supplier, problem)
                 self.journal.move("check", name, "drawn", "passed", reason=problem)
@@ -150,6 +153,8 @@ class Verifier(Role):
         try:
             url = self.ledger.node(supplier).endpoint
             usage = read_usage(fetch(self.wire, url, usage_cid(result.usage)))
+        except PeerError:
+            raise
         except HpuError as error:
             return str(error)
         block = self.ledger.events(order, "Matched")[-1].block
