@@ -151,7 +151,7 @@ class Connection:
                 )
 
     def advance(self, seconds: int) -> None:
-        """Mine a block on a development chain, ``seconds`` later than it would have been."""
+        """Mine a block on a development chain, ``seconds`` and one more after the latest."""
         self.request("evm_setNextBlockTimestamp", self.time() + 1 + seconds)
         self.request("evm_mine")
 
