@@ -28,6 +28,7 @@ from hpu.chain_integration.roles.quarrel import play
 from hpu.chain_integration.store.cid import parse_cid
 from hpu.chain_integration.store.http import (
     MALFORMED,
+    PeerError,
     Reply,
     Request,
     answer_blob,
