@@ -262,10 +262,12 @@ def acc_pieces(tile: Region, config: Config, most: int) -> Iterator[list[Region]
     Every part fits the accumulators, and all are about as large: one that were much smaller would
     be done before its next weight tile is there, and a full one wait for the drain of the last.
     """
-    whole = tile.words <= _one_part(config)
-    for part in [tile] if whole else split(tile, config.acc_depth):
+    parts = [tile] if tile.words <= _one_part(config) else split(tile, config.acc_depth)
+    for index, part in enumerate(parts):
         count = 8 if part.words > 8 * _floor(config) else 4
         limit = max(-(-part.words // count), _floor(config))
+        if index > 0 and index == len(parts) - 1:  # in two, which takes fewer instructions
+            limit = -(-part.words // 2)
         yield split(part, min(limit, most, config.acc_depth // 2))
 
 
