@@ -101,10 +101,14 @@ class BoardServer:
         HpuError
             When ``path`` cannot be made.
         """
+        numbers = (signal.SIGINT, signal.SIGTERM)
         with _linked(path, self.port):
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: self.stop())
-            self.serve()
+            before = [signal.signal(number, lambda *_: self.stop()) for number in numbers]
+            try:
+                self.serve()
+            finally:
+                for number, handler in zip(numbers, before, strict=True):
+                    signal.signal(number, handler)
 
     def stop(self) -> None:
         """Let :meth:`serve` return soon."""
@@ -157,7 +161,7 @@ def open_board(
         raise HpuError(f"--baud must be at most a quarter of the clock ({clock // 4}), not {rate}.")
     quick = dataclasses.replace(board, baud=rate)
     description = f"{board.name} {rate} {board.config}"
-    library = build(lambda: BoardTop(board=quick), description, jobs=jobs, progress=progress)
+    library = build(lambda: BoardTop(board=quick, chips=True), description, jobs=jobs, progress=progress)
     return BoardSimulation(library, cycles_per_bit=clock / rate)
 
 

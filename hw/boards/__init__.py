@@ -5,7 +5,7 @@ from hpu.hw.boards.board import Board
 
 __all__ = ["BOARDS", "by_name"]
 
-_ALL = (ulx3s.BOARD, ecpix5.BOARD, orangecrab.BOARD, tang_primer_20k.BOARD)
+_ALL = (ulx3s.BOARD, ulx3s.SDRAM_BOARD, ecpix5.BOARD, orangecrab.BOARD, tang_primer_20k.BOARD)
 
 BOARDS: dict[str, Board] = {board.name: board for board in _ALL}
 

@@ -4,20 +4,9 @@ import dataclasses
 from collections.abc import Callable
 
 from hpu.hw.config import CONFIGS, Config
+from hpu.hw.sdram import Chip
 
-__all__ = ["Board", "Sdram"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sdram:
-    """A single-data-rate SDRAM; its config's ``addr_bits`` cover exactly its bytes."""
-
-    #: Bits of a row, of a column and of a bank address.
-    row_bits: int
-    col_bits: int
-    bank_bits: int
-    #: Bytes of a data word.
-    word_bytes: int
+__all__ = ["Board"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +35,7 @@ class Board:
     button: tuple[str, int] | None = None
     #: Products of each PE tile that are made of LUTs because the DSP blocks are used up.
     lut_products: int = 0
-    sdram: Sdram | None = None
+    sdram: Chip | None = None
     #: The board's name in openFPGALoader; without one it cannot be flashed from here.
     loader: str | None = None
 

@@ -1,6 +1,6 @@
 """A board's top between the FPGA's pins: buffers and the board's own names."""
 
-from amaranth.hdl import Elaboratable, Instance, Module, Value
+from amaranth.hdl import ClockDomain, Elaboratable, Instance, Module, Value
 from amaranth.lib import io
 from amaranth.lib.wiring import In
 
@@ -11,6 +11,7 @@ __all__ = ["TOP", "Pads"]
 
 #: Name of the module that :class:`Pads` has as a black box.
 TOP = "board_top"
+_SDRAM = ("clk", "clk_en", "cs", "we", "ras", "cas", "ba", "a", "dq", "dqm")
 
 
 class Pads(Elaboratable):
@@ -36,9 +37,23 @@ class Pads(Elaboratable):
         self._output(m, serial.tx, top.tx)
         if board.button is not None:
             self._input(m, platform.request(*board.button, dir="-"), top.button)
+        if board.sdram is not None:
+            self._sdram(m, platform.request("sdram", 0, dir=dict.fromkeys(_SDRAM, "-")), top)
         for bit, led in enumerate(self._leds(platform)):
             self._output(m, led, top.leds[bit])
         return m
+
+    def _sdram(self, m, port, top):
+        """The chip's pads; its clock is the FPGA's, inverted in the pad."""
+        for name in ("clk_en", "cs", "ras", "cas", "we", "ba", "a", "dqm"):
+            self._output(m, getattr(port, name), getattr(top.sdram, name))
+        m.submodules.sdram_data = data = io.Buffer("io", port.dq)
+        m.d.comb += [data.o.eq(top.sdram.dq_o), data.oe.eq(top.sdram.oe)]
+        m.d.comb += top.sdram.dq_i.eq(data.i)
+        m.domains.sdram = domain = ClockDomain(reset_less=True)
+        m.d.comb += domain.clk.eq(top.sdram_clk)
+        m.submodules.sdram_clk = clock = io.DDRBuffer("o", port.clk, o_domain="sdram")
+        m.d.comb += [clock.o[0].eq(0), clock.o[1].eq(1)]
 
     def _leds(self, platform):
         """The LEDs' ports; several may be parts of one resource."""
