@@ -9,11 +9,12 @@ from tests.chain_integration.roles.granted import GrantedMarket
 import hpu
 from hpu.chain_integration.proofs.trace import Trace
 from hpu.chain_integration.roles.buyer import BuyerError, Wish
-from hpu.chain_integration.roles.content import sealed_cid
+from hpu.chain_integration.roles.content import sealed_cid, usage_cid
 from hpu.chain_integration.roles.engine import Engine, Work
 from hpu.chain_integration.roles.ledger import State
 from hpu.chain_integration.roles.local import HAI, LocalMarket
 from hpu.chain_integration.roles.orders import Order
+from hpu.chain_integration.store.cid import cid_text
 from hpu.chain_integration.store.http import (
     PeerError,
     RefusalError,
@@ -440,3 +441,24 @@ def test_the_keeper_of_a_group_is_replaced_when_it_vanishes(market, engine):
     market.run(lambda: False, turns=6, seconds=400)
     second = groups.call("groups", region)
     assert second["keeper"] != first["keeper"] and second["keeper"] in names
+
+
+def test_a_supplier_that_is_away_for_a_while_is_verified_later(market, engine, model, inputs):
+    supplier = market.supplier("s0", engine)
+    market.verifier("v0", engine)
+    order = market.roles["buyer"].submit(model, {"x": inputs}, WISH)
+    reach(market, order, State.REVEALED)
+    market.step("retriever")
+    usage = f"/blobs/{cid_text(usage_cid(supplier.ledger.results(order).popitem()[1].usage))}"
+
+    def without_usage(request):
+        if request.path == usage:
+            raise PeerError("local:s0 does not answer.")
+        return supplier.handle(request)
+
+    market.wire.handlers["local:s0"] = without_usage
+    market.run(lambda: False, turns=3)
+    assert market.roles["v0"].journal.counts("check") == {"drawn": 1}
+    market.wire.handlers["local:s0"] = supplier.handle
+    market.step("v0")
+    assert market.roles["v0"].journal.counts("check") == {"agreed": 1}
