@@ -161,7 +161,11 @@ def open_board(
         raise HpuError(f"--baud must be at most a quarter of the clock ({clock // 4}), not {rate}.")
     quick = dataclasses.replace(board, baud=rate)
     description = f"{board.name} {rate} {board.config}"
-    library = build(lambda: BoardTop(board=quick), description, jobs=jobs, progress=progress)
+
+    def top() -> BoardTop:
+        return BoardTop(board=quick, chips=True)
+
+    library = build(top, description, jobs=jobs, progress=progress)
     return BoardSimulation(library, cycles_per_bit=clock / rate)
 
 
