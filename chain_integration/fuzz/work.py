@@ -141,7 +141,7 @@ def _dispute(ground: Ground, placed: Placed, choice: int) -> None:
             mover = _one(ground.accounts, choice)
         made = ground.do(mover, "disputes", move.name, placed.id, *move.arguments)
         if made is None:
-            if choice % 3:  # who cannot go on lets its time run out
+            if choice % 3 != 1:  # who cannot go on lets its time run out
                 ground.connection.advance(2 * 3600 + 1)
                 ground.do(_one(ground.accounts, choice), "disputes", "timeout", placed.id)
             return
