@@ -53,6 +53,13 @@ def chain_options(function: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         help="File with the contracts' addresses, which `hpu chain` writes.",
     )
+    @click.option(
+        "--confirmations",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        help="Blocks that must follow a block before it counts.",
+    )
     @click.option("--key", required=True, type=FILE, help="Key file of the account.")
     @password_option
     @functools.wraps(function)
@@ -60,17 +67,20 @@ def chain_options(function: Callable[..., Any]) -> Callable[..., Any]:
         *arguments: Any,
         rpc: str,
         addresses: Path,
+        confirmations: int,
         key: Path,
         password_file: Path | None,
         **options: Any,
     ) -> Any:
         account = load_key(key, read_password(password_file))
-        return function(*arguments, ledger=ledger_of(rpc, addresses, account), **options)
+        return function(
+            *arguments, ledger=ledger_of(rpc, addresses, account, confirmations), **options
+        )
 
     return wrapped
 
 
-def ledger_of(rpc: str, addresses: Path, account: LocalAccount) -> Ledger:
+def ledger_of(rpc: str, addresses: Path, account: LocalAccount, confirmations: int = 0) -> Ledger:
     """The chain as an account sees it.
 
     Raises
@@ -78,7 +88,7 @@ def ledger_of(rpc: str, addresses: Path, account: LocalAccount) -> Ledger:
     ChainError
         When the node does not answer, or the contracts are not there.
     """
-    return Ledger(load(connect(rpc), addresses), account)
+    return Ledger(load(connect(rpc, confirmations=confirmations), addresses), account)
 
 
 def server_options(folder: str, port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

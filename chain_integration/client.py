@@ -47,6 +47,8 @@ class Client:
         URLs of retrievers, the preferred one first.
     folder:
         Keeps orders, their keys (sealed) and results; the same folder goes on after a restart.
+    confirmations:
+        Blocks that must follow a block before it counts.
 
     Raises
     ------
@@ -62,9 +64,11 @@ class Client:
         account: LocalAccount,
         retrievers: Sequence[str],
         folder: str | Path,
+        confirmations: int = 0,
     ):
         store, journal = state_of(Path(folder))
-        ledger = Ledger(load(connect(rpc), Path(addresses)), account)
+        connection = connect(rpc, confirmations=confirmations)
+        ledger = Ledger(load(connection, Path(addresses)), account)
         self.buyer = Buyer(
             ledger=ledger, wire=HttpWire(), store=store, journal=journal, retrievers=retrievers
         )
