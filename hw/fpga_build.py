@@ -65,7 +65,6 @@ def _text(content: str | bytes) -> str:
 def _script(board: Board) -> str:
     lines = [f"read_verilog {TOP}.v", "read_rtlil top.il", "hierarchy -top top"]
     if board.lut_products:
-        lines.append("wreduce tile/t:$mul")  # operands came as wide as the product
         lines.append(f"select -set products tile/t:$mul %R{board.lut_products}")
         lines.append(f"techmap -map {_PRODUCTS.name} @products")
     synth = {"ecp5": "synth_ecp5", "gowin": "synth_gowin"}[board.family]

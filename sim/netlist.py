@@ -45,7 +45,6 @@ def synthesise(config: Config, *, lut_products: int = 0, progress: Progress | No
 def _script(lut_products: int) -> str:
     lines = ["read_verilog machine.v", "hierarchy -top top"]
     if lut_products:
-        lines.append("wreduce tile/t:$mul")  # operands came as wide as the product
         lines.append(f"select -set products tile/t:$mul %R{lut_products}")
         lines.append(f"techmap -map {_PRODUCTS.name} @products")
     lines += ["synth_ecp5 -top top", "write_verilog -noattr netlist.v"]

@@ -3,6 +3,7 @@
 // Baugh and Wooley's array: the terms of one sign bit are inverted, and 2^8 and 2^15 are added. A
 // CCU2C adds two terms, each the AND of two bits, so one carry chain takes two rows of terms.
 
+// Operands wider than 8 bits must be sign extensions: it is for the products of the PE tile alone.
 (* techmap_celltype = "$mul" *)
 module soft_multiply (A, B, Y);
     parameter A_SIGNED = 1, B_SIGNED = 1, A_WIDTH = 8, B_WIDTH = 8, Y_WIDTH = 16;
@@ -10,13 +11,13 @@ module soft_multiply (A, B, Y);
     input [B_WIDTH-1:0] B;
     output [Y_WIDTH-1:0] Y;
 
-    wire _TECHMAP_FAIL_ = !(A_SIGNED && B_SIGNED && A_WIDTH == 8 && B_WIDTH == 8 && Y_WIDTH >= 16);
+    wire _TECHMAP_FAIL_ = !(A_SIGNED && B_SIGNED && A_WIDTH >= 8 && B_WIDTH >= 8 && Y_WIDTH >= 16);
 
     wire [9:0] first, second, third, fourth;
-    soft_multiply_rows #(.FIRST(1)) rows_0 (.a(A[1:0]), .b(B), .sum(first));
-    soft_multiply_rows rows_2 (.a(A[3:2]), .b(B), .sum(second));
-    soft_multiply_rows rows_4 (.a(A[5:4]), .b(B), .sum(third));
-    soft_multiply_rows #(.LAST(1)) rows_6 (.a(A[7:6]), .b(B), .sum(fourth));
+    soft_multiply_rows #(.FIRST(1)) rows_0 (.a(A[1:0]), .b(B[7:0]), .sum(first));
+    soft_multiply_rows rows_2 (.a(A[3:2]), .b(B[7:0]), .sum(second));
+    soft_multiply_rows rows_4 (.a(A[5:4]), .b(B[7:0]), .sum(third));
+    soft_multiply_rows #(.LAST(1)) rows_6 (.a(A[7:6]), .b(B[7:0]), .sum(fourth));
 
     // Each pair of rows counts four times the one before; sums are taken modulo 2^16.
     wire [9:0] low = first[9:2] + second;

@@ -47,7 +47,7 @@ def ecp5_settings(input_hz: int, output_hz: int) -> PllSettings:
         if settings.hertz(input_hz) == output_hz:
             return settings
     raise ValueError(
-        f"the clock must be one that the PLL makes of {input_hz} Hz, not {output_hz!r}"
+        f"the clock must be one that the PLL makes of {input_hz} Hz, not {output_hz!r} Hz"
     )
 
 
