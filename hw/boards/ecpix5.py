@@ -15,6 +15,6 @@ BOARD = Board(
     serial=("uart", 0),
     leds=tuple(("rgb_led", led, colour) for led in (0, 1, 2) for colour in ("g", "r")),
     button=("rst", 0),
-    lut_products=46,
+    lut_products=48,
     loader="ecpix5",
 )

@@ -29,6 +29,6 @@ BOARD = Board(
     serial=("uart", 0),
     leds=tuple(("rgb_led", 0, colour) for colour in ("g", "b", "r")),
     button=("button", 0),
-    lut_products=46,
+    lut_products=48,
     loader="orangeCrab",
 )

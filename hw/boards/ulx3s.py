@@ -18,7 +18,7 @@ BOARD = Board(
     serial=("uart", 0),
     leds=tuple(("led", k, None) for k in range(6)),
     button=("button_fire", 0),
-    lut_products=46,
+    lut_products=48,
     loader="ulx3s",
 )
 

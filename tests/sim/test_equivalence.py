@@ -38,8 +38,11 @@ LEAST = dataclasses.replace(
     dram_bandwidth=800_000_000,
     dram_latency=4,
 )
+#: As the boards' configurations: shared arithmetic of the lanes, a register behind a product.
+SHARED = dataclasses.replace(LAB, name="shared", multiply_cycles=2, vector_cycles=4, ub_segments=2)
 SHAPES = [
     pytest.param(LAB, id="lab-16"),
+    pytest.param(SHARED, id="shared", marks=pytest.mark.slow),
     pytest.param(WIDE, id="wide", marks=pytest.mark.slow),
     pytest.param(TALL, id="tall", marks=pytest.mark.slow),
     pytest.param(LEAST, id="least", marks=pytest.mark.slow),
