@@ -109,7 +109,7 @@ def test_wrong_names_are_refused(quantised, inputs):
         session.run(["z"], {"x": inputs})
     with pytest.raises(hpu.InputError, match="one of functional, rtl, fpga, not 'gpu'"):
         hpu.InferenceSession(quantised, device="gpu")
-    with pytest.raises(hpu.HpuError, match="configuration must be one of hai-v1, .*, not 'x'"):
+    with pytest.raises(hpu.HpuError, match=r"configuration must be one of hai-v1, .*, not 'x'"):
         hpu.InferenceSession(quantised, config="x")
     with pytest.raises(hpu.HpuError, match="batch must be a whole number from 1 to 65536, not 0"):
         hpu.InferenceSession(quantised, batch=0)
