@@ -144,12 +144,17 @@ class _Buyer(Buyer):
 
 
 class _Retriever(Retriever):
-    """A retriever that does nothing for some orders: before the match, or after it."""
+    """A retriever that does nothing for some orders: before the match, or after it.
+
+    The first one is; the second takes over what was not matched.
+    """
 
     fault_of: Callable[[str], Fault | None]
+    silent: bool
 
     def _match(self, name: str, data: dict[str, Any]) -> None:
-        if self.fault_of(name) is not Fault.RETRIEVER or int(name, 16) % 2:
+        skipped = self.silent and self.fault_of(name) is Fault.RETRIEVER
+        if not skipped or int(name, 16) % 2:
             super()._match(name, data)
 
     def _tend(self, name: str, data: dict[str, Any]) -> None:
@@ -240,7 +245,8 @@ class Experiment:
             node.ledger.deposit(1000 * HAI)  # for the bonds of challenges
         for number in range(2):
             market.verifier(f"verifier{number}", engine, stake=5000)
-            market.retriever(f"retriever{number}", kind=type("R", (_Retriever,), dict(shared)))
+            own = shared | {"silent": number == 0}
+            market.retriever(f"retriever{number}", kind=type("R", (_Retriever,), own))
         kind = type("B", (_Buyer,), dict(shared))
         for number in range(4):
             turn = [f"retriever{number % 2}", f"retriever{1 - number % 2}"]
