@@ -3,13 +3,14 @@
 import dataclasses
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from hpu.hw import emit
 from hpu.hw.boards.board import Board
 from hpu.hw.boards.pads import TOP, Pads
-from hpu.hw.fpga_report import Report, read_report
+from hpu.hw.fpga_report import SECONDS, Report, read_report
 from hpu.hw.fpga_tools import FpgaBuildError, run, version
 
 __all__ = ["FOLDER", "Build", "build", "prepare"]
@@ -109,12 +110,17 @@ def _key(files: dict[str, str], programs: list[str]) -> str:
 
 
 def _step(board: Board, work: Path, program: str, what: str, output: str, arguments) -> None:
-    """Run a step unless it has been; its output gets its name when it is whole."""
+    """Run a step unless its output is there, and note how long it took."""
     if (work / output).exists():
         return
+    begin = time.monotonic()
     run(program, arguments(board), cwd=work, log=f"{program}.log")
     if not (work / output).exists():
         raise FpgaBuildError(f"{program} gave no {output} in {work}")
+    notes = work / SECONDS
+    seconds = json.loads(notes.read_text()) if notes.exists() else {}
+    seconds[what] = round(time.monotonic() - begin, 1)
+    notes.write_text(json.dumps(seconds, indent=2) + "\n")
 
 
 def _synthesis(_board: Board) -> list[str]:

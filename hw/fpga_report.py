@@ -8,7 +8,10 @@ from typing import Any
 
 from hpu.hw.boards.board import Board
 
-__all__ = ["Report", "Usage", "count_unpacked", "read_report"]
+__all__ = ["SECONDS", "Report", "Usage", "count_unpacked", "read_report"]
+
+#: The file in a build's folder that has the seconds of each step.
+SECONDS = "seconds.json"
 
 #: Cells of the ECP5 by what an unpacked bitstream says of them.
 _UNPACKED = {
@@ -40,6 +43,8 @@ class Report:
         The slowest path's cells, from its start on, with what each adds in nanoseconds.
     bitstream
         Cells that the unpacked bitstream configures (ECP5).
+    seconds
+        What each step of the build took.
     """
 
     board: str
@@ -50,6 +55,7 @@ class Report:
     closed_mhz: float
     critical_path: list[str]
     bitstream: dict[str, int]
+    seconds: dict[str, float]
 
     @property
     def closes(self) -> bool:
@@ -73,7 +79,8 @@ class Report:
         """As the command prints it."""
         rows = [f"{name:14}{use.used:7} of {use.available:6}" for name, use in self.cells.items()]
         clock = f"clock {self.clock_mhz:.1f} MHz, every path closes at {self.closed_mhz:.1f} MHz"
-        return [*rows, clock, *self.different]
+        steps = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in self.seconds.items())
+        return [*rows, clock, *([steps] if steps else []), *self.different]
 
 
 def count_unpacked(config: str) -> dict[str, int]:
@@ -84,7 +91,7 @@ def count_unpacked(config: str) -> dict[str, int]:
 def read_report(board: Board, folder: Path) -> Report:
     """The report on the finished build in ``folder``."""
     timing = json.loads((folder / "timing.json").read_text())
-    unpacked = folder / "unpacked.config"
+    unpacked, seconds = folder / "unpacked.config", folder / SECONDS
     config = board.config
     used = {
         name: Usage(entry["used"], entry["available"])
@@ -100,6 +107,7 @@ def read_report(board: Board, folder: Path) -> Report:
         closed_mhz=min(clock["achieved"] for clock in timing["fmax"].values()),
         critical_path=_critical(timing),
         bitstream=count_unpacked(unpacked.read_text()) if unpacked.exists() else {},
+        seconds=json.loads(seconds.read_text()) if seconds.exists() else {},
     )
 
 

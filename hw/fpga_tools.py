@@ -61,10 +61,19 @@ def run(program: Program, arguments: Sequence[str | Path], *, cwd: Path, log: st
 
 
 def version(program: Program) -> str:
-    """What ``program`` says of its version, in one line."""
+    """What ``program`` says of its version, in one line.
+
+    Raises
+    ------
+    FpgaBuildError
+        When the program is missing or says nothing.
+    """
     words = [command(program), "--version"]
     result = subprocess.run(words, capture_output=True, text=True)
-    return (result.stdout + result.stderr).strip().splitlines()[-1]
+    lines = (result.stdout + result.stderr).strip().splitlines()
+    if not lines:
+        raise FpgaBuildError(f"{words[0]} must be {program}, but it does not say its version")
+    return lines[-1]
 
 
 def share(name: str) -> Path:
