@@ -45,6 +45,7 @@ class Placed:
     chosen: dict[str, tuple[Variant, int]] = dataclasses.field(default_factory=dict)
     agreed: set[str] = dataclasses.field(default_factory=set)
     claims: Variant | None = None
+    challenges: int = 0
 
     def result(self, supplier: str) -> tuple[Any, ...]:
         """The struct ``Result`` that the supplier committed to."""

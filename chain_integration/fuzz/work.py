@@ -9,6 +9,9 @@ from hpu.chain_integration.roles.availability import show
 
 __all__ = ["next_step", "prove_step", "renew"]
 
+#: Of one order; a lost one leaves it as it was, so that more would only repeat the same game.
+_CHALLENGES = 3
+
 
 def next_step(ground: Ground, placed: Placed, choice: int) -> None:
     """Make a call that may be right in the order's state; ``choice`` says which, and by whom."""
@@ -87,7 +90,7 @@ def _judge(ground: Ground, placed: Placed, choice: int) -> None:
         ground.do(other, "sampling", "draw", placed.id)
     elif kind in (5, 6):
         _agree(ground, placed, choice)
-    elif supplier in placed.chosen:
+    elif supplier in placed.chosen and placed.challenges < _CHALLENGES:
         given = placed.chosen[supplier][0]
         claimed = _one([each for each in variants() if each is not given], choice // 5)
         claimed = variants()[0] if given is not variants()[0] and choice % 5 else claimed
@@ -116,6 +119,7 @@ def _challenge(
     arguments = (placed.id, *content, accused, *outcomes)
     if ground.do(who, "market", "challenge", *arguments):
         ground.seen["challenges"] += 1
+        placed.challenges += 1
         placed.claims = claimed
 
 
