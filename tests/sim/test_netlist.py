@@ -11,9 +11,10 @@ from tests.sim.test_rtl import compare
 
 from hpu.hw.config import by_name
 from hpu.hw.fpga_tools import run
-from hpu.runtime.devices import RtlDevice
-from hpu.runtime.session import InferenceSession
-from hpu.sim import netlist, verilator
+from hpu.runtime.devices import FunctionalDevice, RtlDevice
+from hpu.runtime.execution import Executor
+from hpu.runtime.source import compile_package, only_program
+from hpu.sim import netlist, rtl, verilator
 from hpu.sim.functional import Machine
 
 PRODUCTS = Path(netlist.__file__).parents[1] / "hw" / "boards" / "multiply_ecp5.v"
@@ -172,3 +173,40 @@ def test_block_ram_and_multipliers(tmp_path):
         "out_b <= old_b", "out_b <= 0"
     )
     assert simulate(tmp_path, broken, 1000, SEED) > 100, f"seed {SEED}"
+
+
+@pytest.fixture(scope="module")
+def library() -> Path:
+    """The machine of the least board, in cells of the ECP5."""
+    return netlist.build(SMALL)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_random_programs_on_the_netlist(library):
+    size = 1 << SMALL.addr_bits
+    device = rtl.Simulation(
+        library,
+        dram_bytes=size,
+        bytes_per_cycle=SMALL.dram_bytes_per_cycle,
+        latency=SMALL.dram_latency,
+    )
+    device.dram_bytes = size
+    machine = Machine(SMALL, size)
+    for index in range(6):
+        compare(device, machine, SEED + index, (10, 40, 80)[index % 3])
+    device.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_network_on_the_netlist(library, quantised, inputs):
+    program = only_program(compile_package(quantised, config=SMALL, force_hpu=True, batch=1))
+    devices = RtlDevice(SMALL, library=library), FunctionalDevice(SMALL)
+    results = []
+    for device in devices:
+        executor = Executor(SMALL, device)
+        results.append([executor.run(program, {"x": inputs[k : k + 1]})["y"] for k in range(2)])
+        executor.close()
+    assert np.array_equal(*results)
+    assert not np.array_equal(results[0][0], results[0][1])
