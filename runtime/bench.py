@@ -25,6 +25,7 @@ _MODULES = (
     "bench_whole",
     "bench_onnx",
     "bench_link",
+    "bench_fpga",
     "bench_chain_gas",
     "bench_chain_proofs",
     "bench_chain_fuzz",

@@ -21,7 +21,7 @@ from hpu.runtime.source import Network, compile_package, only_program
 from hpu.sim.board import BoardSimulation, build
 from hpu.sim.link_top import CONFIG, LinkTop
 
-__all__ = ["on_simulated_board"]
+__all__ = ["digits", "mnist", "on_simulated_board"]
 
 BOARD = "ulx3s-85f"
 CLOCK = 62_500_000
@@ -116,7 +116,7 @@ def mnist_rate() -> Found:
     """Images a second that the board would reach, each sent and fetched over the link."""
     board = BOARDS[BOARD]
     clock = board.config.clock_hz
-    model, feeds = _mnist(2)
+    model, feeds = mnist(2)
     program = only_program(compile_package(model, config=board.config, force_hpu=True))
     with Progress() as progress:
         simulation = open_board(board, baud=board.baud, progress=progress)
@@ -142,7 +142,8 @@ def mnist_rate() -> Found:
     )
 
 
-def _mnist(count: int) -> tuple[Network, Mapping[str, np.ndarray]]:
+def mnist(count: int) -> tuple[Network, Mapping[str, np.ndarray]]:
+    """``mnist_conv_qdq_int8.onnx`` and ``count`` images for it."""
     from examples.mnist.prepare import INPUT, network_input
 
     with np.load(SHARED / "data" / "mnist_t10k_first1000.npz") as data:
@@ -150,7 +151,8 @@ def _mnist(count: int) -> tuple[Network, Mapping[str, np.ndarray]]:
     return str(SHARED / "models" / "mnist_conv_qdq_int8.onnx"), {INPUT: images}
 
 
-def _digits(count: int) -> tuple[Network, Mapping[str, np.ndarray]]:
+def digits(count: int) -> tuple[Network, Mapping[str, np.ndarray]]:
+    """The digits network in QDQ form, and ``count`` images for it."""
     from examples.digits.network import INPUT, held_out, quantised
 
     return quantised(), {INPUT: held_out()[0][:count]}
@@ -171,8 +173,8 @@ def on_simulated_board(board: Board, images: int = 2) -> list[Row]:
         simulation = open_board(board, progress=progress)
         with serving(simulation) as port:
             for name, (model, feeds) in {
-                "digits": _digits(images),
-                "mnist": _mnist(images),
+                "digits": digits(images),
+                "mnist": mnist(images),
             }.items():
                 progress(f"{name} on {board.name}", len(rows), 2)
                 start = simulation.cycle
