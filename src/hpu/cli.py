@@ -24,6 +24,7 @@ _VERBS = {
     "disasm": ("hpu.runtime.cli_asm", "disasm"),
     "rtl": ("hpu.runtime.cli_rtl", "rtl"),
     "fpga": ("hpu.runtime.cli_fpga_build", "fpga"),
+    "hw": ("hpu.runtime.cli_hw", "hw"),
     "keys": ("hpu.chain_integration.cli_keys", "keys"),
     "chain": ("hpu.chain_integration.cli_chain", "chain"),
     "node": ("hpu.chain_integration.cli_roles", "node"),
