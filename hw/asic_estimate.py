@@ -8,7 +8,7 @@ import dataclasses
 import math
 from typing import Any
 
-from hpu.hw.asic import Machine
+from hpu.hw.asic import Block, Machine
 from hpu.hw.config import Config
 
 __all__ = ["ASSUMPTIONS", "NOTE", "PUBLISHED", "Assumption", "Estimate", "Part", "estimate"]
@@ -118,13 +118,15 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """All parts of a machine, and their sums in mm² and W."""
+    """All parts of a machine, and their sums in mm² and W; blocks too slow for its clock."""
 
     config: str
+    clock_hz: int
     machine: Machine
     parts: list[Part]
     area: float
     power: float
+    slow: list[str]
 
     def as_json(self) -> dict[str, Any]:
         """Everything, with the assumptions and the note that it is an estimate."""
@@ -133,11 +135,7 @@ class Estimate:
             "note": NOTE,
             **dataclasses.asdict(self),
             "assumptions": [dataclasses.asdict(entry) for entry in ASSUMPTIONS.values()],
-            "gate_delay_ns": {
-                name: block["depth"] * _value("level_delay") / 1000
-                for name, block in dataclasses.asdict(self.machine).items()
-                if isinstance(block, dict)
-            },
+            "gate_delay_ns": _delays(self.machine),
             "tpu_v1_percent_of_die": PUBLISHED,
         }
 
@@ -181,7 +179,16 @@ def estimate(config: Config, machine: Machine) -> Estimate:
         )
         for name, part in sizes.items()
     ]
-    return Estimate(config.name, machine, parts, area, power)
+    delays = _delays(machine).items()
+    slow = [name for name, nanoseconds in delays if nanoseconds * config.clock_hz > 1e9]
+    return Estimate(config.name, config.clock_hz, machine, parts, area, power, slow)
+
+
+def _delays(machine: Machine) -> dict[str, float]:
+    """Nanoseconds of every block's longest path, by the block."""
+    blocks = {field.name: getattr(machine, field.name) for field in dataclasses.fields(machine)}
+    level = _value("level_delay") / 1000
+    return {name: block.depth * level for name, block in blocks.items() if isinstance(block, Block)}
 
 
 def _counterpart(name: str) -> tuple[float | None, float | None]:

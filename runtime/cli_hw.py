@@ -133,4 +133,8 @@ def _remarks(made: "Estimate") -> str:
             f"Control is measured on {made.machine.control_config} and assumed to grow with the "
             "lane groups."
         )
+    if made.slow:
+        lines.append(
+            f"More levels than {made.clock_hz / 1e6:,.0f} MHz leave time for: {', '.join(made.slow)}."
+        )
     return "\n".join(lines)
