@@ -134,7 +134,6 @@ def _remarks(made: "Estimate") -> str:
             "lane groups."
         )
     if made.slow:
-        lines.append(
-            f"More levels than {made.clock_hz / 1e6:,.0f} MHz leave time for: {', '.join(made.slow)}."
-        )
+        clock = f"{made.clock_hz / 1e6:,.0f} MHz"
+        lines.append(f"More levels than {clock} leave time for: {', '.join(made.slow)}.")
     return "\n".join(lines)
