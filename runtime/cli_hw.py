@@ -94,7 +94,7 @@ _SHOWN = {"pe": "PE", "lane": "vector lane", "acc_bank": "accumulator bank"}
 
 def _parts(made: "Estimate") -> Any:
     table = _table(
-        f"Machine (estimated): {made.area:.1f} mm², {made.power:.1f} W at full load",
+        f"Machine (estimated): {made.area:.3g} mm², {made.power:.3g} W at full load",
         *("part", "gate equivalents", "flip-flops", "memory KiB", "mm²", "area", "W", "power"),
         *("TPU v1, of die", "of these parts"),
     )
@@ -103,9 +103,9 @@ def _parts(made: "Estimate") -> Any:
         table.add_row(
             part.name,
             *(f"{x:,.0f}" for x in (part.gates, part.flip_flops, part.memory_bits / 8192)),
-            f"{part.area:.2f}",
+            f"{part.area:.3g}",
             f"{part.area_share:.1%}",
-            f"{part.power:.2f}",
+            f"{part.power:.3g}",
             f"{part.power_share:.1%}",
             *published,
         )
