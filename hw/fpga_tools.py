@@ -57,7 +57,9 @@ def run(program: Program, arguments: Sequence[str | Path], *, cwd: Path, log: st
         result = subprocess.run(words, cwd=cwd, stdout=output, stderr=subprocess.STDOUT)
     if result.returncode:
         tail = (cwd / log).read_text().splitlines()[-_LOG_LINES:]
-        raise FpgaBuildError("\n".join([f"{program} failed in {cwd}:", *tail]))
+        # A status below 0 is the signal that ended it, which leaves no word in the log.
+        what = f"{program} failed with status {result.returncode} in {cwd}"
+        raise FpgaBuildError("\n".join([f"{what}:", *tail] if tail else [f"{what}."]))
 
 
 def version(program: Program) -> str:
