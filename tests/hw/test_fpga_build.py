@@ -1,4 +1,4 @@
-"""Builds: what the tools are given, steps that go on or fail, one of a small machine."""
+"""Builds: what the tools are given, steps that go on or fail."""
 
 import dataclasses
 import json
@@ -143,34 +143,3 @@ def test_the_command(tools):
     assert "clock 27.0 MHz, every path closes at " in result.output
     assert re.search(r"tang-primer-20k \(tang-primer-20k\): \S+, built in \d+ s", result.output)
     assert CliRunner().invoke(cli, words).output.strip().endswith(", found")
-
-
-#: A machine that is sensible and synthesises in minutes.
-SMOKE = dataclasses.replace(
-    BOARD.config,
-    name="smoke",
-    ub_depth=1024,
-    acc_depth=64,
-    param_sets=4,
-    window_cols=8,
-    queue_depth=2,
-    weight_tiles=2,
-    clock_hz=62_500_000,
-)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_a_bitstream_of_a_small_machine(tmp_path, monkeypatch):
-    monkeypatch.setitem(CONFIGS, SMOKE.name, SMOKE)
-    board = dataclasses.replace(
-        by_name("ulx3s-85f"), name="smoke", config_name=SMOKE.name, lut_products=0
-    )
-    made = fpga_build.build(board, folder=tmp_path)
-    report = made.report
-    assert not report.different and report.clock_mhz == 62.5
-    # All products of the array, and the memory of 64 KiB.
-    assert report.bitstream["MULT18X18D"] >= SMOKE.peak_macs
-    assert report.bitstream["DP16KD"] >= (1 << SMOKE.addr_bits) // 2048
-    assert report.bitstream["EHXPLLL"] == 1
-    assert (made.folder / "top.bit").stat().st_size > 100_000
