@@ -304,7 +304,10 @@ def _check_bytes(value: onnx.ValueInfoProto, dims: Mapping[str, int]) -> None:
 
 def _item_bytes(value: onnx.ValueInfoProto) -> int:
     kind = value.type.tensor_type.elem_type
-    return onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize if kind else 1
+    known = set(onnx.helper.get_all_tensor_dtypes()) - {onnx.TensorProto.UNDEFINED}
+    if kind not in known:  # refused later, by its name
+        return 1
+    return onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize
 
 
 def _is_whole(value: object) -> bool:

@@ -27,7 +27,7 @@ class Plan:
         for lane, value in enumerate(row):
             self.act[cycle + lane, lane] = int(value)
         for column, value in enumerate(row.astype(np.int32) @ weight.astype(np.int32)):
-            self.psum[cycle + ROWS + 1 + column, column] = int(value)
+            self.psum[cycle + ROWS + CONFIG.multiply_cycles + column, column] = int(value)
 
     def add_tile(self, cycle, weight):
         """Row 0 of ``weight`` enters column tile 0 in ``cycle``."""

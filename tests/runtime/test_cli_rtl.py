@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from hpu.hw.config import by_name
+from hpu.hw.config import CONFIGS, by_name
 from hpu.sim import rtl
 
 
@@ -19,7 +19,8 @@ def test_build_names_the_library_it_made_or_found():
 def test_unknown_configuration():
     done = hpu("rtl", "build", "--config", "nope")
     assert done.returncode == 2
-    assert "configuration must be one of hai-v1, lab-16, not 'nope'" in done.stderr
+    known = ", ".join(CONFIGS)
+    assert f"configuration must be one of {known}, not 'nope'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
